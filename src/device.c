@@ -1,0 +1,19 @@
+/* Waiting for a device, for those who may. */
+#include "device.h"
+
+#include <sched.h>
+
+weft_status weft_device_run(const weft_device *device, weft_device_operation operation,
+                            const weft_segment *segments, size_t count, weft_device_result *result)
+{
+    weft_status status = device->submit(device, operation, segments, count, result);
+    weft_poll poll;
+
+    if (status != WEFT_OK) {
+        return status;
+    }
+    while ((poll = device->poll(device)) == WEFT_POLL_AGAIN) {
+        (void)sched_yield();
+    }
+    return poll == WEFT_POLL_GONE ? WEFT_E_DEVICE_FAILED : result->status;
+}

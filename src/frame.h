@@ -1,0 +1,28 @@
+/* Bytes to messages and back: spec/protocol.md. Pure functions of plain data; they see only the
+ * head of a frame (header and fields), because a tail is delivered as it arrives and is never
+ * gathered.
+ *
+ *      | header, 24 bytes | fields, fixed for each type | tail, up to a limit for each type |
+ *      '------------------ head -----------------------'
+ */
+#ifndef WEFT_SRC_FRAME_H
+#define WEFT_SRC_FRAME_H
+
+#include "frame_messages.h"
+#include "weft_errors.h"
+
+#define WEFT_FRAME_HEAD_MAX (WEFT_FRAME_HEADER_BYTES + WEFT_FRAME_FIELDS_MAX)
+
+typedef enum weft_sender { WEFT_SENDER_WORKER = 0, WEFT_SENDER_TRAINER = 1 } weft_sender;
+
+/* Reads the header of a frame from `sender` and sets *message to its type, epoch and tail, all
+ * fields zero. *fields_bytes is how many bytes of fields follow. Returns: WEFT_OK, FRAME_MALFORMED,
+ * PROTOCOL_VERSION; on an error nothing is written. */
+weft_status weft_frame_decode_header(const uint8_t header[WEFT_FRAME_HEADER_BYTES],
+                                     weft_sender sender, weft_message *message,
+                                     uint32_t *fields_bytes);
+/* Writes the head of a frame and returns its length, at most WEFT_FRAME_HEAD_MAX. message->type
+ * must be known and message->tail within the type's limit. */
+uint32_t weft_frame_encode_head(const weft_message *message, uint8_t head[WEFT_FRAME_HEAD_MAX]);
+
+#endif

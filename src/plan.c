@@ -1,0 +1,371 @@
+#include "plan.h"
+
+#include <string.h>
+
+#include "digest.h"
+#include "memory.h"
+#include "model.h"
+#include "update.h"
+
+/* With names of full length a document of so many patches stays below WEFT_DOCUMENT_MAX. */
+#define PATCHES_PER_UPDATE_MAX 80000u
+
+static void *hold(weft_plan *plan, const weft_plan_request *request, uint64_t bytes,
+                  weft_status *status)
+{
+    if (bytes == 0 || *status != WEFT_OK) {
+        return NULL;
+    }
+    if (bytes > request->budget_bytes - plan->held_bytes) {
+        *status = WEFT_E_OVER_BUDGET;
+        return NULL;
+    }
+    void *pointer = weft_memory_allocate(&plan->allocator, bytes, WEFT_MEMORY_HOST);
+    if (pointer == NULL) {
+        *status = WEFT_E_OUT_OF_MEMORY;
+        return NULL;
+    }
+    plan->held_bytes += bytes;
+    memset(pointer, 0, (size_t)bytes);
+    return pointer;
+}
+
+void weft_plan_release(weft_plan *plan)
+{
+    const weft_allocator *allocator = &plan->allocator;
+    if (allocator->allocate == NULL) {
+        return; /* nothing was ever planned */
+    }
+    for (size_t i = 0; i < plan->update_count; i++) {
+        weft_memory_release(allocator, plan->updates[i].document, plan->updates[i].document_bytes,
+                            WEFT_MEMORY_HOST);
+    }
+    weft_memory_release(allocator, plan->updates, plan->update_capacity * sizeof *plan->updates,
+                        WEFT_MEMORY_HOST);
+    weft_memory_release(allocator, plan->segments, plan->tensors * sizeof *plan->segments,
+                        WEFT_MEMORY_HOST);
+    weft_memory_release(allocator, plan->offsets, plan->tensors * sizeof *plan->offsets,
+                        WEFT_MEMORY_HOST);
+    weft_memory_release(allocator, plan->counts, plan->tensors * sizeof *plan->counts,
+                        WEFT_MEMORY_HOST);
+    weft_memory_release(allocator, plan->difference.payload, plan->difference.payload_capacity,
+                        plan->where);
+    *plan = (weft_plan){0};
+}
+
+/* ---- What changed ---- */
+
+static weft_status compare(weft_plan *plan, const weft_plan_request *request)
+{
+    weft_status status = WEFT_OK;
+    uint64_t bytes = plan->tensors * sizeof(weft_comparison);
+    weft_comparison *tensors = hold(plan, request, bytes, &status);
+    for (size_t i = 0; status == WEFT_OK && i < plan->tensors; i++) {
+        tensors[i] = (weft_comparison){
+            .before = weft_model_tensor(request->base, i)->data,
+            .after = weft_model_tensor(request->model, i)->data,
+            .elements = weft_model_elements(request->model, i),
+            .seed = weft_model_seed(request->model, i),
+            .index_bytes = weft_model_index_bytes(request->model, i),
+            .element_bytes = (uint8_t)weft_dtype_bytes(weft_model_tensor(request->model, i)->dtype),
+        };
+    }
+    if (status == WEFT_OK) {
+        plan->difference.counts = plan->counts;
+        status = request->device->diff(request->device, tensors, plan->tensors, &plan->allocator,
+                                       request->budget_bytes - plan->held_bytes, &plan->difference);
+    }
+    if (status == WEFT_OK) {
+        plan->held_bytes += plan->difference.payload_capacity;
+        plan->target_digest = request->base_digest + plan->difference.digest;
+    }
+    if (tensors != NULL) {
+        weft_memory_release(&plan->allocator, tensors, bytes, WEFT_MEMORY_HOST);
+        plan->held_bytes -= bytes;
+    }
+    return status;
+}
+
+static weft_status take_all(weft_plan *plan, const weft_plan_request *request)
+{
+    for (size_t i = 0; i < plan->tensors; i++) {
+        plan->counts[i] = weft_model_elements(request->model, i);
+    }
+    return weft_model_digest(request->model, request->device, &plan->target_digest);
+}
+
+/* ---- Updates ---- */
+
+static uint64_t padded(uint64_t bytes)
+{
+    return (bytes + 7) & ~UINT64_C(7);
+}
+
+static uint64_t index_section(const weft_segment *segment)
+{
+    return padded(segment->count * segment->index_bytes);
+}
+
+static uint64_t value_section(const weft_segment *segment)
+{
+    return padded(segment->count * segment->element_bytes);
+}
+
+static void add_segment(weft_plan *plan, const weft_plan_request *request, size_t tensor)
+{
+    const weft_tensor *now = weft_model_tensor(request->model, tensor);
+    bool dense = plan->kind == WEFT_BASELINE;
+    plan->segments[plan->segment_count++] = (weft_segment){
+        .target = weft_model_tensor(request->base, tensor)->data,
+        .values = dense ? now->data : NULL,
+        .count = plan->counts[tensor],
+        .elements = weft_model_elements(request->model, tensor),
+        .seed = weft_model_seed(request->model, tensor),
+        .tensor = (uint32_t)tensor,
+        .index_bytes = dense ? 0 : weft_model_index_bytes(request->model, tensor),
+        .element_bytes = (uint8_t)weft_dtype_bytes(now->dtype),
+    };
+    plan->changed += plan->counts[tensor];
+}
+
+/* Tensors that did not change have no patch; a baseline names them all. */
+static void make_segments(weft_plan *plan, const weft_plan_request *request)
+{
+    uint64_t index_bytes = 0;
+    for (size_t i = 0; i < plan->tensors; i++) {
+        if (plan->counts[i] > 0 || plan->kind == WEFT_BASELINE) {
+            add_segment(plan, request, i);
+            index_bytes += index_section(&plan->segments[plan->segment_count - 1]);
+        }
+    }
+    if (plan->kind == WEFT_SPARSE) {
+        const uint8_t *index = plan->difference.payload, *value = index + index_bytes;
+        for (size_t i = 0; i < plan->segment_count; i++) {
+            plan->segments[i].indices = index;
+            plan->segments[i].values = value;
+            index += index_section(&plan->segments[i]);
+            value += value_section(&plan->segments[i]);
+        }
+    }
+}
+
+/* How many patches from `first` on make the next update: at least one, and together about
+ * request->update_bytes. */
+static size_t update_length(const weft_plan *plan, const weft_plan_request *request, size_t first)
+{
+    uint64_t bytes = 0;
+    size_t count = 0;
+    while (first + count < plan->segment_count && count < PATCHES_PER_UPDATE_MAX) {
+        const weft_segment *segment = &plan->segments[first + count];
+        bytes += index_section(segment) + value_section(segment);
+        if (count > 0 && request->update_bytes != 0 && bytes > request->update_bytes) {
+            break;
+        }
+        count++;
+    }
+    return count;
+}
+
+static weft_status cut(weft_plan *plan, const weft_plan_request *request)
+{
+    weft_status status = WEFT_OK;
+    size_t updates = 0, first = 0;
+    do {
+        first += update_length(plan, request, first);
+        updates++;
+    } while (first < plan->segment_count);
+    if (updates > WEFT_UPDATES_MAX) {
+        return WEFT_E_LIMIT;
+    }
+    plan->updates = hold(plan, request, updates * sizeof *plan->updates, &status);
+    if (status != WEFT_OK) {
+        return status;
+    }
+    plan->update_capacity = updates;
+    uint64_t index_begin = 0, value_begin = 0;
+    for (size_t i = 0; i < plan->segment_count; i++) {
+        value_begin += index_section(&plan->segments[i]);
+    }
+    first = 0;
+    for (size_t i = 0; i < updates; i++) {
+        weft_planned_update *update = &plan->updates[i];
+        *update = (weft_planned_update){.first = first,
+                                        .count = update_length(plan, request, first),
+                                        .index_begin = index_begin,
+                                        .value_begin = value_begin};
+        for (size_t k = first; k < first + update->count; k++) {
+            if (plan->kind == WEFT_BASELINE) {
+                plan->offsets[k] = update->payload_bytes;
+            }
+            update->index_bytes += index_section(&plan->segments[k]);
+            update->payload_bytes +=
+                index_section(&plan->segments[k]) + value_section(&plan->segments[k]);
+        }
+        index_begin += update->index_bytes;
+        value_begin += update->payload_bytes - update->index_bytes;
+        first += update->count;
+        plan->payload_bytes += update->payload_bytes;
+    }
+    return WEFT_OK;
+}
+
+static weft_status write_document(weft_plan *plan, const weft_plan_request *request,
+                                  weft_update *words, weft_planned_update *update)
+{
+    for (size_t i = 0; i < update->count; i++) {
+        const weft_segment *segment = &plan->segments[update->first + i];
+        words->patches[i] = (weft_patch){.tensor = segment->tensor, .count = segment->count};
+    }
+    words->count = update->count;
+    size_t length = 0;
+    weft_status status = weft_update_layout(request->model, words);
+    if (status == WEFT_OK) {
+        status = weft_update_write(words, request->model, NULL, 0, &length);
+    }
+    if (status == WEFT_OK && length > WEFT_DOCUMENT_MAX) {
+        status = WEFT_E_LIMIT;
+    }
+    char *document = hold(plan, request, length, &status);
+    if (status != WEFT_OK) {
+        return status;
+    }
+    update->document = document;
+    update->document_bytes = length;
+    plan->document_bytes += length;
+    return weft_update_write(words, request->model, document, length, &length);
+}
+
+static weft_status write_documents(weft_plan *plan, const weft_plan_request *request)
+{
+    weft_status status = WEFT_OK;
+    size_t most = 1;
+    for (size_t i = 0; i < plan->update_capacity; i++) {
+        most = plan->updates[i].count > most ? plan->updates[i].count : most;
+    }
+    uint64_t bytes = most * sizeof(weft_patch);
+    weft_update words = {
+        .form = WEFT_FORM_WEFT,
+        .kind = plan->kind,
+        .has_session = true,
+        .epoch = request->epoch,
+        .of = (uint32_t)plan->update_capacity,
+        .base_version = plan->kind == WEFT_SPARSE ? request->base_version : 0,
+        .base_digest = plan->kind == WEFT_SPARSE ? request->base_digest : 0,
+        .target_version = request->target_version,
+        .target_digest = plan->target_digest,
+        .patches = hold(plan, request, bytes, &status),
+    };
+    for (size_t i = 0; status == WEFT_OK && i < plan->update_capacity; i++) {
+        words.number = (uint32_t)i;
+        plan->update_count = i + 1; /* from here on release frees its document */
+        status = write_document(plan, request, &words, &plan->updates[i]);
+    }
+    if (words.patches != NULL) {
+        weft_memory_release(&plan->allocator, words.patches, bytes, WEFT_MEMORY_HOST);
+        plan->held_bytes -= bytes;
+    }
+    return status;
+}
+
+/* Over the document, and over the payload in the pieces in which it stands in memory. */
+static weft_status digest_payload(const weft_plan *plan, const weft_plan_request *request,
+                                  size_t number)
+{
+    weft_planned_update *update = &plan->updates[number];
+    update->payload_digest = weft_digest_bytes(update->document, (size_t)update->document_bytes, 0);
+    uint64_t offset = 0;
+    while (offset < update->payload_bytes) {
+        uint32_t length;
+        uint64_t part = 0;
+        const uint8_t *bytes = weft_plan_payload(plan, number, offset, UINT32_C(1) << 30, &length);
+        if (bytes != NULL) { /* padding is zero and adds nothing */
+            weft_status status =
+                request->device->payload_digest(request->device, bytes, length, offset, &part);
+            if (status != WEFT_OK) {
+                return status;
+            }
+        }
+        update->payload_digest += part;
+        offset += length;
+    }
+    return WEFT_OK;
+}
+
+weft_status weft_plan_make(weft_plan *plan, const weft_plan_request *request)
+{
+    weft_status status = WEFT_OK;
+    *plan = (weft_plan){.kind = request->kind,
+                        .allocator = *request->allocator,
+                        .where = request->device->memory,
+                        .tensors = weft_model_count(request->model)};
+    plan->counts = hold(plan, request, plan->tensors * sizeof *plan->counts, &status);
+    plan->segments = hold(plan, request, plan->tensors * sizeof *plan->segments, &status);
+    plan->offsets = hold(plan, request, plan->tensors * sizeof *plan->offsets, &status);
+    if (status == WEFT_OK) {
+        status = plan->kind == WEFT_SPARSE ? compare(plan, request) : take_all(plan, request);
+    }
+    if (status == WEFT_OK) {
+        make_segments(plan, request);
+        status = cut(plan, request);
+    }
+    if (status == WEFT_OK) {
+        status = write_documents(plan, request);
+    }
+    for (size_t i = 0; status == WEFT_OK && i < plan->update_count; i++) {
+        status = digest_payload(plan, request, i);
+    }
+    if (status != WEFT_OK) {
+        weft_plan_release(plan);
+    }
+    return status;
+}
+
+/* ---- Bytes to send ---- */
+
+static const uint8_t *run(const uint8_t *bytes, uint64_t left, uint32_t most, uint32_t *length)
+{
+    *length = left < most ? (uint32_t)left : most;
+    return bytes;
+}
+
+static const uint8_t *sparse_run(const weft_plan *plan, const weft_planned_update *update,
+                                 uint64_t offset, uint32_t most, uint32_t *length)
+{
+    const uint8_t *payload = plan->difference.payload;
+    if (offset < update->index_bytes) {
+        return run(payload + update->index_begin + offset, update->index_bytes - offset, most,
+                   length);
+    }
+    return run(payload + update->value_begin + (offset - update->index_bytes),
+               update->payload_bytes - offset, most, length);
+}
+
+/* The last patch that begins at or before the offset and is not empty there. */
+static const uint8_t *dense_run(const weft_plan *plan, const weft_planned_update *update,
+                                uint64_t offset, uint32_t most, uint32_t *length)
+{
+    size_t low = update->first, high = update->first + update->count;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (plan->offsets[middle] <= offset) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    const weft_segment *segment = &plan->segments[low];
+    uint64_t within = offset - plan->offsets[low];
+    uint64_t bytes = segment->count * segment->element_bytes;
+    if (within < bytes) {
+        return run((const uint8_t *)segment->values + within, bytes - within, most, length);
+    }
+    return run(NULL, padded(bytes) - within, most, length);
+}
+
+const uint8_t *weft_plan_payload(const weft_plan *plan, size_t update, uint64_t offset,
+                                 uint32_t most, uint32_t *length)
+{
+    const weft_planned_update *planned = &plan->updates[update];
+    return plan->kind == WEFT_SPARSE ? sparse_run(plan, planned, offset, most, length)
+                                     : dense_run(plan, planned, offset, most, length);
+}

@@ -1,0 +1,567 @@
+/* A worker's half of the protocol. */
+#include <string.h>
+
+#include "invariant.h"
+#include "protocol.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+
+void weft_worker_core_init(weft_worker_core *core, uint64_t model_elements, uint64_t version,
+                           uint64_t digest, uint32_t timeout_ms)
+{
+    memset(core, 0, sizeof *core);
+    core->model_elements = model_elements;
+    core->version = version;
+    core->digest = digest;
+    core->timeout_ms = timeout_ms;
+    core->owner = WEFT_LINK_NONE;
+    weft_session_init(&core->machine);
+}
+
+static weft_action *add(weft_actions *actions, weft_action_type type)
+{
+    weft_invariant(actions->count < WEFT_ACTIONS_MAX);
+    weft_action *action = &actions->list[actions->count++];
+    memset(action, 0, sizeof *action);
+    action->type = (uint8_t)type;
+    action->link = WEFT_LINK_NONE;
+    return action;
+}
+
+static weft_action *send(weft_actions *actions, uint32_t link, weft_message_type message,
+                         uint64_t epoch)
+{
+    weft_action *action = add(actions, WEFT_ACTION_SEND);
+    action->link = link;
+    action->message = (uint8_t)message;
+    action->epoch = epoch;
+    return action;
+}
+
+static void send_failed(weft_actions *actions, uint32_t link, weft_status status, uint8_t state,
+                        uint64_t epoch)
+{
+    weft_action *action = send(actions, link, WEFT_MESSAGE_FAILED, epoch);
+    action->status = status;
+    action->state = state;
+}
+
+static void add_of_session(weft_actions *actions, weft_action_type type,
+                           const weft_worker_core *core)
+{
+    weft_action *action = add(actions, type);
+    action->epoch = core->epoch;
+    action->status = core->cause;
+}
+
+static void drop(weft_actions *actions, uint32_t link, weft_status status)
+{
+    weft_action *action = add(actions, WEFT_ACTION_DROP);
+    action->link = link;
+    action->status = status;
+}
+
+/* Moves the machine: the only place in this file. Each new state has a new deadline. */
+static void commit_event(weft_worker_core *core, weft_event event, uint64_t now_ns,
+                         weft_actions *actions)
+{
+    weft_action *action = add(actions, WEFT_ACTION_TRANSITION);
+    bool legal = weft_session_commit(&core->machine, event, &action->transition);
+    weft_invariant(legal);
+    action->status = event == WEFT_EVENT_FAULT ? core->cause : WEFT_OK;
+    action->epoch = core->epoch;
+    core->deadline_ns =
+        weft_session_active(&core->machine) ? now_ns + core->session_timeout_ms * NS_PER_MS : 0;
+}
+
+/* Everything that belongs to the session only goes; the epoch's outcome stays. */
+static void forget_session(weft_worker_core *core)
+{
+    core->awaits = WEFT_AWAITS_NOTHING;
+    core->kind = core->failed_in = 0;
+    core->cause = WEFT_OK;
+    core->check_target = core->streamed = core->written = core->paused = false;
+    core->owner = WEFT_LINK_NONE;
+    core->session_timeout_ms = 0;
+    core->update = core->updates = 0;
+    core->epoch = 0;
+    core->target_version = core->target_digest = 0;
+    core->content_digest = core->changed = 0;
+    core->document_bytes = core->document_taken = 0;
+    core->payload_bytes = core->payload_taken = core->payload_digest = 0;
+}
+
+/* The clean-up is over, whatever came of it: idle. */
+static void reset(weft_worker_core *core, uint64_t now_ns, weft_actions *actions)
+{
+    commit_event(core, WEFT_EVENT_RESET, now_ns, actions);
+    if (core->paused) {
+        add_of_session(actions, WEFT_ACTION_RESUME, core);
+    }
+    add(actions, WEFT_ACTION_RELEASE);
+    if (core->owner != WEFT_LINK_NONE && core->cause == WEFT_E_ABORTED) {
+        send(actions, core->owner, WEFT_MESSAGE_ABORTED, core->epoch);
+    } else if (core->owner != WEFT_LINK_NONE) {
+        send_failed(actions, core->owner, (weft_status)core->cause, core->failed_in, core->epoch);
+    }
+    add_of_session(actions, WEFT_ACTION_FAILED, core);
+    forget_session(core);
+}
+
+static void lose_weights(weft_worker_core *core)
+{
+    core->condition = WEFT_LOST;
+    core->version = core->digest = 0;
+}
+
+static void fault(weft_worker_core *core, weft_status cause, uint64_t now_ns, weft_actions *actions)
+{
+    /* From finished on, the trainer may have decided COMMIT; only its own word says that it did
+     * not. */
+    bool in_doubt = core->machine.state == WEFT_FINISHED && cause != WEFT_E_ABORTED;
+    core->last_outcome = in_doubt ? WEFT_OUTCOME_UNCONFIRMED : WEFT_OUTCOME_ABORTED;
+    core->cause = cause;
+    core->failed_in = core->machine.state;
+    commit_event(core, WEFT_EVENT_FAULT, now_ns, actions);
+    add(actions, WEFT_ACTION_CANCEL);
+    if (core->written && !core->streamed) {
+        core->awaits = WEFT_AWAITS_UNDO;
+        add(actions, WEFT_ACTION_UNDO);
+    } else {
+        reset(core, now_ns, actions);
+    }
+}
+
+/* ---- START ---- */
+
+static weft_status start_refusal(const weft_worker_core *core, const weft_input *input)
+{
+    const weft_message *message = &input->message;
+    if (weft_session_active(&core->machine)) {
+        return WEFT_E_BUSY;
+    }
+    if (message->epoch <= core->last_epoch) {
+        return WEFT_E_STALE_EPOCH;
+    }
+    if (core->condition == WEFT_LOST) {
+        return WEFT_E_LOST;
+    }
+    if ((message->kind != WEFT_SPARSE && message->kind != WEFT_BASELINE) ||
+        (message->updates == 0 && input->link != WEFT_LINK_LOCAL)) {
+        return WEFT_E_FRAME_MALFORMED;
+    }
+    if (message->kind == WEFT_BASELINE) {
+        return WEFT_OK;
+    }
+    if (core->condition == WEFT_TORN) {
+        return WEFT_E_TORN;
+    }
+    bool same = message->base_version == core->version && message->base_digest == core->digest;
+    return same ? WEFT_OK : WEFT_E_BASE_MISMATCH;
+}
+
+static void on_start(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    const weft_message *message = &input->message;
+    if (input->link == core->owner) { /* its own session runs already */
+        if (weft_session_can_fail(&core->machine)) {
+            fault(core, WEFT_E_UNEXPECTED_MESSAGE, input->now_ns, actions);
+        } else {
+            drop(actions, input->link, WEFT_E_UNEXPECTED_MESSAGE);
+        }
+        return;
+    }
+    weft_status refusal = start_refusal(core, input);
+    if (refusal != WEFT_OK) { /* a refused START changes nothing and does not use up its epoch */
+        send_failed(actions, input->link, refusal, core->machine.state, message->epoch);
+        return;
+    }
+    bool own = message->timeout_ms == 0 || message->timeout_ms > core->timeout_ms;
+    core->session_timeout_ms = own ? core->timeout_ms : message->timeout_ms;
+    core->epoch = core->last_epoch = message->epoch;
+    core->last_outcome = WEFT_OUTCOME_UNDECIDED;
+    core->owner = input->link;
+    core->cause = WEFT_OK;
+    core->kind = message->kind;
+    core->updates = message->updates;
+    core->target_version = message->target_version;
+    core->target_digest = message->target_digest;
+    core->check_target = !input->unannounced;
+    core->content_digest = message->kind == WEFT_SPARSE ? core->digest : 0;
+    core->awaits = WEFT_AWAITS_UPDATE;
+    commit_event(core, WEFT_EVENT_START, input->now_ns, actions);
+    send(actions, input->link, WEFT_MESSAGE_STARTED, core->epoch);
+}
+
+/* ---- The session's messages ---- */
+
+static weft_status on_update(weft_worker_core *core, const weft_message *message,
+                             weft_actions *actions)
+{
+    bool more = core->updates == 0 || core->update < core->updates;
+    if (core->awaits != WEFT_AWAITS_UPDATE || !more || message->update != core->update) {
+        return WEFT_E_UNEXPECTED_MESSAGE;
+    }
+    if (core->update >= WEFT_UPDATES_MAX) {
+        return WEFT_E_LIMIT;
+    }
+    if (message->document_bytes == 0 || message->document_bytes > WEFT_DOCUMENT_MAX) {
+        return WEFT_E_META_TOO_LARGE;
+    }
+    core->document_bytes = message->document_bytes;
+    core->payload_bytes = message->payload_bytes;
+    core->payload_digest = message->payload_digest;
+    core->document_taken = core->payload_taken = 0;
+    core->awaits = WEFT_AWAITS_DOCUMENT;
+    add(actions, WEFT_ACTION_OPEN);
+    return WEFT_OK;
+}
+
+/* A piece continues where the last one ended, and does not reach over the end. */
+static weft_status take_piece(uint64_t *taken, uint64_t bytes, const weft_message *message)
+{
+    if (message->offset != *taken || message->tail > bytes - *taken) {
+        return WEFT_E_PAYLOAD_OFFSET;
+    }
+    *taken += message->tail;
+    return WEFT_OK;
+}
+
+static weft_status on_document(weft_worker_core *core, const weft_message *message,
+                               weft_actions *actions)
+{
+    if (core->awaits != WEFT_AWAITS_DOCUMENT || message->update != core->update ||
+        message->tail == 0) {
+        return WEFT_E_UNEXPECTED_MESSAGE;
+    }
+    weft_status status = take_piece(&core->document_taken, core->document_bytes, message);
+    if (status != WEFT_OK) {
+        return status;
+    }
+    if (core->document_taken == core->document_bytes) {
+        core->awaits = WEFT_AWAITS_VALIDATION;
+    }
+    add(actions, WEFT_ACTION_TAKE);
+    return WEFT_OK;
+}
+
+/* An empty payload is one empty piece, so that a worker never runs ahead of the others' READY. */
+static weft_status on_payload(weft_worker_core *core, const weft_message *message,
+                              weft_actions *actions)
+{
+    bool empty_piece = message->tail == 0 && core->payload_bytes != 0;
+    if (core->awaits != WEFT_AWAITS_PAYLOAD || message->update != core->update || empty_piece) {
+        return WEFT_E_UNEXPECTED_MESSAGE;
+    }
+    weft_status status = take_piece(&core->payload_taken, core->payload_bytes, message);
+    if (status != WEFT_OK) {
+        return status;
+    }
+    if (core->payload_taken == core->payload_bytes) {
+        core->awaits = WEFT_AWAITS_VERIFICATION;
+    }
+    add(actions, WEFT_ACTION_TAKE);
+    return WEFT_OK;
+}
+
+/* What the weights would be after all updates: complete, and what was announced? Each element is
+ * written at most once, so counting them is enough. */
+static weft_status content_fault(const weft_worker_core *core)
+{
+    if (core->kind == WEFT_BASELINE && core->changed != core->model_elements) {
+        return WEFT_E_BASELINE_INCOMPLETE;
+    }
+    bool right = !core->check_target || core->content_digest == core->target_digest;
+    return right ? WEFT_OK : WEFT_E_DIGEST_MISMATCH;
+}
+
+static void on_written(weft_worker_core *core, uint64_t now_ns, weft_actions *actions)
+{
+    commit_event(core, WEFT_EVENT_APPLIED, now_ns, actions);
+    core->awaits = WEFT_AWAITS_DECISION;
+    send(actions, core->owner, WEFT_MESSAGE_APPLIED, core->epoch);
+}
+
+static weft_status on_apply(weft_worker_core *core, uint64_t now_ns, weft_actions *actions)
+{
+    bool last = core->updates == 0 || core->update == core->updates;
+    if (core->machine.state != WEFT_RECEIVING || core->awaits != WEFT_AWAITS_UPDATE || !last) {
+        return WEFT_E_UNEXPECTED_MESSAGE;
+    }
+    weft_status status = content_fault(core);
+    if (status != WEFT_OK) {
+        return status;
+    }
+    commit_event(core, WEFT_EVENT_APPLY, now_ns, actions);
+    if (core->streamed) { /* written as it arrived, and paused since then */
+        on_written(core, now_ns, actions);
+        return WEFT_OK;
+    }
+    core->awaits = WEFT_AWAITS_WRITE;
+    core->paused = core->written = true;
+    add_of_session(actions, WEFT_ACTION_PAUSE, core);
+    add(actions, WEFT_ACTION_PUT);
+    return WEFT_OK;
+}
+
+static weft_status on_commit(weft_worker_core *core, uint64_t now_ns, weft_actions *actions)
+{
+    if (core->awaits != WEFT_AWAITS_DECISION) {
+        return WEFT_E_UNEXPECTED_MESSAGE;
+    }
+    core->condition = WEFT_INTACT;
+    core->version = core->target_version;
+    core->digest = core->content_digest;
+    core->last_outcome = WEFT_OUTCOME_COMMITTED;
+    commit_event(core, WEFT_EVENT_COMMIT, now_ns, actions);
+    add_of_session(actions, WEFT_ACTION_COMMITTED, core);
+    add_of_session(actions, WEFT_ACTION_RESUME, core);
+    add(actions, WEFT_ACTION_RELEASE);
+    send(actions, core->owner, WEFT_MESSAGE_COMMITTED, core->epoch);
+    forget_session(core);
+    return WEFT_OK;
+}
+
+static void on_session_message(weft_worker_core *core, const weft_input *input,
+                               weft_actions *actions)
+{
+    weft_status status = WEFT_E_UNEXPECTED_MESSAGE;
+    if (!weft_session_can_fail(
+            &core->machine)) { /* the undo runs; its end is the answer to all that still comes */
+        drop(actions, input->link, WEFT_E_STALE_EPOCH);
+        return;
+    }
+    switch ((weft_message_type)input->message.type) {
+    case WEFT_MESSAGE_UPDATE:
+        status = on_update(core, &input->message, actions);
+        break;
+    case WEFT_MESSAGE_DOCUMENT:
+        status = on_document(core, &input->message, actions);
+        break;
+    case WEFT_MESSAGE_PAYLOAD:
+        status = on_payload(core, &input->message, actions);
+        break;
+    case WEFT_MESSAGE_APPLY:
+        status = on_apply(core, input->now_ns, actions);
+        break;
+    case WEFT_MESSAGE_COMMIT:
+        status = on_commit(core, input->now_ns, actions);
+        break;
+    case WEFT_MESSAGE_ABORT:
+        status = WEFT_E_ABORTED;
+        break;
+    case WEFT_MESSAGE_START: /* on_start */
+    case WEFT_MESSAGE_HELLO: /* these come from workers only, or concern the link only */
+    case WEFT_MESSAGE_STARTED:
+    case WEFT_MESSAGE_READY:
+    case WEFT_MESSAGE_STAGED:
+    case WEFT_MESSAGE_APPLIED:
+    case WEFT_MESSAGE_COMMITTED:
+    case WEFT_MESSAGE_ABORTED:
+    case WEFT_MESSAGE_FAILED:
+    case WEFT_MESSAGE_PING:
+    case WEFT_MESSAGE_PONG:
+        break;
+    }
+    if (status != WEFT_OK) {
+        fault(core, status, input->now_ns, actions);
+    }
+}
+
+/* A message that is not of the running session. */
+static void on_foreign_message(weft_worker_core *core, const weft_input *input,
+                               weft_actions *actions)
+{
+    const weft_message *message = &input->message;
+    bool idle = !weft_session_active(&core->machine);
+    bool over = idle ? message->epoch <= core->last_epoch : message->epoch < core->epoch;
+    if (idle && message->type == WEFT_MESSAGE_ABORT && message->epoch >= core->last_epoch) {
+        /* The session ended here already, or never began. Either way its epoch is over from now on.
+         */
+        bool committed =
+            message->epoch == core->last_epoch && core->last_outcome == WEFT_OUTCOME_COMMITTED;
+        if (message->epoch > core->last_epoch) {
+            core->last_epoch = message->epoch;
+            core->last_outcome = WEFT_OUTCOME_ABORTED;
+        }
+        send(actions, input->link, committed ? WEFT_MESSAGE_COMMITTED : WEFT_MESSAGE_ABORTED,
+             message->epoch);
+    } else if (over) {
+        drop(actions, input->link, WEFT_E_STALE_EPOCH);
+    } else {
+        weft_status status = idle ? WEFT_E_UNEXPECTED_MESSAGE : WEFT_E_BUSY;
+        send_failed(actions, input->link, status, core->machine.state, message->epoch);
+    }
+}
+
+static void on_message(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    if (input->message.type == WEFT_MESSAGE_START) {
+        on_start(core, input, actions);
+    } else if (!weft_session_active(&core->machine) || input->message.epoch != core->epoch) {
+        on_foreign_message(core, input, actions);
+    } else if (input->link != core->owner) {
+        send_failed(actions, input->link, WEFT_E_BUSY, core->machine.state, input->message.epoch);
+    } else {
+        on_session_message(core, input, actions);
+    }
+}
+
+/* ---- What became of an action ---- */
+
+static void on_validated(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    commit_event(core, WEFT_EVENT_UPDATE, input->now_ns, actions);
+    core->awaits = WEFT_AWAITS_PAYLOAD;
+    if (input->streamed && !core->streamed) { /* from here on the old content is gone */
+        core->streamed = core->written = core->paused = true;
+        core->condition = WEFT_TORN;
+        core->version = core->digest = 0;
+        add_of_session(actions, WEFT_ACTION_PAUSE, core);
+    }
+    send(actions, core->owner, WEFT_MESSAGE_READY, core->epoch);
+}
+
+static void on_verified(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    core->content_digest += input->digest;
+    core->changed += input->changed;
+    core->update++;
+    core->awaits = WEFT_AWAITS_UPDATE;
+    weft_status status = core->updates == core->update ? content_fault(core) : WEFT_OK;
+    if (status != WEFT_OK) {
+        fault(core, status, input->now_ns, actions);
+    } else {
+        send(actions, core->owner, WEFT_MESSAGE_STAGED, core->epoch);
+    }
+}
+
+static void on_undone(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    if (input->status != WEFT_OK) {
+        lose_weights(core);
+    }
+    reset(core, input->now_ns, actions);
+}
+
+/* Is this the result that the core waits for? Results of a session that ended in the meantime are
+ * nobody's. */
+static bool expected(const weft_worker_core *core, const weft_input *input)
+{
+    bool failed = input->status != WEFT_OK; /* which can be found before everything is here */
+    switch ((weft_input_type)input->type) {
+    case WEFT_INPUT_VALIDATED:
+        return core->awaits == WEFT_AWAITS_VALIDATION ||
+               (failed && core->awaits == WEFT_AWAITS_DOCUMENT);
+    case WEFT_INPUT_RECEIVED:
+        return core->awaits == WEFT_AWAITS_VERIFICATION ||
+               (failed && core->awaits == WEFT_AWAITS_PAYLOAD);
+    case WEFT_INPUT_VERIFIED:
+        return core->awaits == WEFT_AWAITS_VERIFICATION;
+    case WEFT_INPUT_WRITTEN:
+        return core->awaits == WEFT_AWAITS_WRITE;
+    case WEFT_INPUT_UNDONE:
+        return core->awaits == WEFT_AWAITS_UNDO;
+    case WEFT_INPUT_MESSAGE:
+    case WEFT_INPUT_LINK_LOST:
+    case WEFT_INPUT_TIME:
+    case WEFT_INPUT_PUSH:
+    case WEFT_INPUT_STOP:
+        break;
+    }
+    return false;
+}
+
+static void on_result(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    if (!expected(core, input)) {
+        return;
+    }
+    if (input->type == WEFT_INPUT_UNDONE) {
+        on_undone(core, input, actions);
+    } else if (input->status != WEFT_OK) {
+        fault(core, (weft_status)input->status, input->now_ns, actions);
+    } else if (input->type == WEFT_INPUT_VALIDATED) {
+        on_validated(core, input, actions);
+    } else if (input->type == WEFT_INPUT_RECEIVED) {
+        add(actions, WEFT_ACTION_VERIFY);
+    } else if (input->type == WEFT_INPUT_VERIFIED) {
+        on_verified(core, input, actions);
+    } else {
+        on_written(core, input->now_ns, actions);
+    }
+}
+
+static void on_link_lost(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    if (input->link != core->owner || !weft_session_active(&core->machine)) {
+        return;
+    }
+    core->owner = WEFT_LINK_NONE; /* nobody to answer */
+    if (weft_session_can_fail(&core->machine)) {
+        bool in_doubt = core->machine.state == WEFT_FINISHED;
+        fault(core, in_doubt ? WEFT_E_IN_DOUBT : (weft_status)input->status, input->now_ns,
+              actions);
+    }
+}
+
+static void on_time(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    if (!weft_session_active(&core->machine) || input->now_ns < core->deadline_ns) {
+        return;
+    }
+    if (weft_session_can_fail(&core->machine)) {
+        fault(core, WEFT_E_DEADLINE, input->now_ns, actions);
+    } else { /* the undo did not come to an end */
+        lose_weights(core);
+        reset(core, input->now_ns, actions);
+    }
+}
+
+void weft_worker_step(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    actions->count = 0;
+    switch ((weft_input_type)input->type) {
+    case WEFT_INPUT_MESSAGE:
+        on_message(core, input, actions);
+        break;
+    case WEFT_INPUT_LINK_LOST:
+        on_link_lost(core, input, actions);
+        break;
+    case WEFT_INPUT_TIME:
+        on_time(core, input, actions);
+        break;
+    case WEFT_INPUT_VALIDATED:
+    case WEFT_INPUT_RECEIVED:
+    case WEFT_INPUT_VERIFIED:
+    case WEFT_INPUT_WRITTEN:
+    case WEFT_INPUT_UNDONE:
+        on_result(core, input, actions);
+        break;
+    case WEFT_INPUT_PUSH: /* a trainer's */
+    case WEFT_INPUT_STOP:
+        break;
+    }
+}
+
+void weft_worker_compose(const weft_worker_core *core, const weft_action *action,
+                         weft_message *message)
+{
+    memset(message, 0, sizeof *message);
+    message->type = action->message;
+    message->epoch = action->epoch;
+    message->protocol = WEFT_PROTOCOL_VERSION;
+    message->condition = core->condition;
+    message->outcome = core->last_outcome;
+    message->version = core->version;
+    message->digest = action->message == WEFT_MESSAGE_APPLIED ? core->content_digest : core->digest;
+    message->last_epoch = core->last_epoch;
+    message->update = core->update;
+    message->changed = core->changed;
+    message->code = action->status;
+    message->state = action->state;
+    if (action->message ==
+        WEFT_MESSAGE_STAGED) { /* for the update that is over, which was the last number */
+        message->update = core->update - 1;
+    }
+}

@@ -1,0 +1,298 @@
+#include "staging.h"
+
+#include <string.h>
+
+#include "digest.h"
+#include "invariant.h"
+#include "memory.h"
+#include "model.h"
+
+struct weft_staged {
+    weft_staged *older;
+    uint8_t *payload;
+    uint8_t *undo;
+    uint64_t payload_bytes, undo_bytes;
+    uint64_t values_offset; /* in the payload: the undo log has the layout of what follows */
+};
+
+void weft_staging_init(weft_staging *staging, const weft_allocator *allocator,
+                       const weft_device *device, const weft_model *model, uint64_t budget_bytes)
+{
+    *staging = (weft_staging){
+        .allocator = allocator, .device = device, .model = model, .budget_bytes = budget_bytes};
+}
+
+uint64_t weft_staging_budget_left(const weft_staging *staging)
+{
+    return staging->budget_bytes - staging->held_bytes;
+}
+
+void *weft_staging_allocate(weft_staging *staging, uint64_t bytes, weft_memory where,
+                            weft_status *status)
+{
+    if (bytes > weft_staging_budget_left(staging)) {
+        *status = WEFT_E_OVER_BUDGET;
+        return NULL;
+    }
+    void *pointer = weft_memory_allocate(staging->allocator, bytes, where);
+    if (pointer == NULL) {
+        *status = WEFT_E_OUT_OF_MEMORY;
+        return NULL;
+    }
+    staging->held_bytes += bytes;
+    if (staging->held_bytes > staging->peak_bytes) {
+        staging->peak_bytes = staging->held_bytes;
+    }
+    return pointer;
+}
+
+void weft_staging_free(weft_staging *staging, void *pointer, uint64_t bytes, weft_memory where)
+{
+    if (pointer != NULL) {
+        weft_invariant(staging->held_bytes >= bytes);
+        staging->held_bytes -= bytes;
+        weft_memory_release(staging->allocator, pointer, bytes, where);
+    }
+}
+
+/* ---- Reserve ---- */
+
+static uint64_t table_bytes(const weft_staging *staging)
+{
+    return weft_model_count(staging->model) * sizeof(weft_segment);
+}
+
+static weft_status open_table(weft_staging *staging)
+{
+    weft_status status = WEFT_OK;
+    if (staging->segments == NULL && weft_model_count(staging->model) > 0) {
+        staging->segments =
+            weft_staging_allocate(staging, table_bytes(staging), WEFT_MEMORY_HOST, &status);
+    }
+    if (status == WEFT_OK && staging->seen == NULL && weft_model_count(staging->model) > 0) {
+        uint64_t bytes = weft_model_count(staging->model);
+        staging->seen = weft_staging_allocate(staging, bytes, WEFT_MEMORY_HOST, &status);
+        if (staging->seen != NULL) {
+            memset(staging->seen, 0, (size_t)bytes);
+        }
+    }
+    return status;
+}
+
+static void free_staged(weft_staging *staging, weft_staged *staged)
+{
+    weft_memory where = staging->device->memory;
+    weft_staging_free(staging, staged->payload, staged->payload_bytes, where);
+    weft_staging_free(staging, staged->undo, staged->undo_bytes, where);
+    weft_staging_free(staging, staged, sizeof *staged, WEFT_MEMORY_HOST);
+}
+
+/* The values stand at the end of the payload, each patch's at a multiple of 8; the undo log is
+ * their mirror. */
+static weft_staged *open_staged(weft_staging *staging, const weft_update *update, bool streamed,
+                                weft_status *status)
+{
+    weft_staged *staged = weft_staging_allocate(staging, sizeof *staged, WEFT_MEMORY_HOST, status);
+    if (staged == NULL) {
+        return NULL;
+    }
+    *staged = (weft_staged){.payload_bytes = update->payload_bytes};
+    staged->values_offset = update->count > 0 ? update->patches[0].value_offset : 0;
+    staged->undo_bytes = staged->payload_bytes - staged->values_offset;
+    if (streamed) {
+        return staged;
+    }
+    weft_memory where = staging->device->memory;
+    if (staged->payload_bytes > 0) {
+        staged->payload = weft_staging_allocate(staging, staged->payload_bytes, where, status);
+    }
+    if (*status == WEFT_OK && staged->undo_bytes > 0) {
+        staged->undo = weft_staging_allocate(staging, staged->undo_bytes, where, status);
+    }
+    if (*status != WEFT_OK) {
+        free_staged(staging, staged);
+        return NULL;
+    }
+    return staged;
+}
+
+static weft_segment segment_of(const weft_staging *staging, const weft_patch *patch,
+                               const weft_staged *staged)
+{
+    weft_segment segment = {
+        .target = weft_model_tensor(staging->model, patch->tensor)->data,
+        .count = patch->count,
+        .elements = weft_model_elements(staging->model, patch->tensor),
+        .seed = weft_model_seed(staging->model, patch->tensor),
+        .tensor = patch->tensor,
+        .index_bytes = patch->index_bytes,
+        .element_bytes = patch->element_bytes,
+    };
+    if (staged->payload != NULL) {
+        segment.indices = patch->index_bytes != 0 ? staged->payload + patch->index_offset : NULL;
+        segment.values = staged->payload + patch->value_offset;
+        segment.undo = staged->undo + (patch->value_offset - staged->values_offset);
+    } else { /* streamed: what was written is what arrived */
+        segment.values = segment.target;
+    }
+    return segment;
+}
+
+static weft_status check_unseen(const weft_staging *staging, const weft_update *update,
+                                uint32_t *tensor)
+{
+    for (size_t i = 0; i < update->count; i++) {
+        if (staging->seen[update->patches[i].tensor] != 0) {
+            *tensor = update->patches[i].tensor;
+            return WEFT_E_META_DUPLICATE_TENSOR;
+        }
+    }
+    return WEFT_OK;
+}
+
+weft_status weft_staging_reserve(weft_staging *staging, const weft_update *update, bool streamed,
+                                 uint32_t *tensor)
+{
+    weft_status status = open_table(staging);
+    if (status == WEFT_OK) {
+        status = check_unseen(staging, update, tensor);
+    }
+    if (status != WEFT_OK) {
+        return status;
+    }
+    weft_staged *staged = open_staged(staging, update, streamed, &status);
+    if (staged == NULL) {
+        return status;
+    }
+    staged->older = staging->updates;
+    staging->updates = staged;
+    staging->streamed = streamed;
+    staging->newest = staging->cursor = staging->count;
+    staging->cursor_begin = 0;
+    for (size_t i = 0; i < update->count; i++) {
+        const weft_patch *patch = &update->patches[i];
+        staging->seen[patch->tensor] = 1;
+        if (patch->count > 0) { /* one without elements has no memory, and touches nothing */
+            staging->segments[staging->count++] = segment_of(staging, patch, staged);
+        }
+    }
+    return WEFT_OK;
+}
+
+/* ---- Take ---- */
+
+static uint64_t segment_bytes(const weft_segment *segment)
+{
+    return segment->count * segment->element_bytes;
+}
+
+/* Values of a streamed baseline stand one behind the other, each tensor's at a multiple of 8, and
+ * come in order. */
+static weft_status stream(weft_staging *staging, uint64_t offset, const uint8_t *bytes,
+                          uint64_t length)
+{
+    while (staging->cursor < staging->count) {
+        const weft_segment *segment = &staging->segments[staging->cursor];
+        uint64_t begin = staging->cursor_begin;
+        uint64_t end = begin + segment_bytes(segment);
+        uint64_t from = offset > begin ? offset : begin;
+        uint64_t to = offset + length < end ? offset + length : end;
+        if (from < to) {
+            weft_status status =
+                staging->device->copy(staging->device, (uint8_t *)segment->target + (from - begin),
+                                      bytes + (from - offset), to - from);
+            if (status != WEFT_OK) {
+                return status;
+            }
+        }
+        if (offset + length < end) {
+            break;
+        }
+        staging->cursor++;
+        if (!weft_size_align8(end, &staging->cursor_begin)) {
+            return WEFT_E_SIZE_OVERFLOW;
+        }
+    }
+    return WEFT_OK;
+}
+
+weft_status weft_staging_take(weft_staging *staging, uint64_t offset, const void *bytes,
+                              uint64_t length)
+{
+    const weft_staged *staged = staging->updates;
+    weft_invariant(staged != NULL && offset <= staged->payload_bytes &&
+                   length <= staged->payload_bytes - offset);
+    if (staging->streamed) {
+        return stream(staging, offset, bytes, length);
+    }
+    return staging->device->copy(staging->device, staged->payload + offset, bytes, length);
+}
+
+weft_status weft_staging_payload_digest(const weft_staging *staging, uint64_t document_hash,
+                                        uint64_t *digest)
+{
+    const weft_device *device = staging->device;
+    const weft_staged *staged = staging->updates;
+    uint64_t total = document_hash, part = 0, begin = 0;
+    weft_status status = WEFT_OK;
+    if (!staging->streamed) {
+        status = device->payload_digest(device, staged->payload, staged->payload_bytes, 0, &part);
+        total += part;
+    }
+    for (size_t i = staging->newest; staging->streamed && status == WEFT_OK && i < staging->count;
+         i++) {
+        const weft_segment *segment = &staging->segments[i];
+        status =
+            device->payload_digest(device, segment->target, segment_bytes(segment), begin, &part);
+        total += part;
+        if (!weft_size_align8(begin + segment_bytes(segment), &begin)) {
+            return WEFT_E_SIZE_OVERFLOW;
+        }
+    }
+    if (status == WEFT_OK) {
+        *digest = total;
+    }
+    return status;
+}
+
+/* ---- The rest ---- */
+
+const weft_segment *weft_staging_newest(const weft_staging *staging, size_t *count)
+{
+    *count = staging->count - staging->newest;
+    return staging->segments + staging->newest;
+}
+
+static uint64_t changed_from(const weft_staging *staging, size_t first)
+{
+    uint64_t changed = 0;
+    for (size_t i = first; i < staging->count; i++) {
+        changed += staging->segments[i].count;
+    }
+    return changed;
+}
+
+uint64_t weft_staging_newest_changed(const weft_staging *staging)
+{
+    return changed_from(staging, staging->newest);
+}
+
+uint64_t weft_staging_changed(const weft_staging *staging)
+{
+    return changed_from(staging, 0);
+}
+
+void weft_staging_release(weft_staging *staging)
+{
+    while (staging->updates != NULL) {
+        weft_staged *older = staging->updates->older;
+        free_staged(staging, staging->updates);
+        staging->updates = older;
+    }
+    weft_staging_free(staging, staging->segments, table_bytes(staging), WEFT_MEMORY_HOST);
+    weft_staging_free(staging, staging->seen, weft_model_count(staging->model), WEFT_MEMORY_HOST);
+    staging->segments = NULL;
+    staging->seen = NULL;
+    staging->count = staging->newest = staging->cursor = 0;
+    staging->streamed = false;
+}

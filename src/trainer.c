@@ -1,0 +1,536 @@
+/* A trainer's life, its pushes, and the actions of its protocol. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "detail.h"
+#include "invariant.h"
+#include "memory.h"
+#include "model.h"
+#include "trainer_engine.h"
+
+/* ---- What is wrong, in words ---- */
+
+static void describe(weft_trainer *trainer, weft_status status, uint32_t link)
+{
+    weft_state state = weft_session_state(&trainer->core.machine);
+    const weft_peer *peer = NULL;
+    if (link < trainer->peers_end) {
+        /* cppcheck-suppress arrayIndexOutOfBounds ; it does not see that WEFT_LINK_NONE is not below */
+        peer = trainer->peers[link];
+    }
+    const char *text = weft_status_text(status);
+    if (peer == NULL) {
+        weft_detail_set(&trainer->detail, status, "%s", text);
+    } else if (status == WEFT_E_PEER_FAILED) {
+        weft_detail_set(&trainer->detail, status,
+                        "worker %s on link %" PRIu32 " failed with %s: %s", peer->name, link,
+                        weft_status_name(peer->said.status), peer->text);
+    } else if (status == WEFT_E_DEADLINE) {
+        weft_detail_set(&trainer->detail, status,
+                        "worker %s on link %" PRIu32 " did not answer within %" PRIu32 " ms",
+                        peer->name, link, trainer->core.timeout_ms);
+    } else {
+        weft_detail_set(&trainer->detail, status, "worker %s on link %" PRIu32 ": %s", peer->name,
+                        link, text);
+    }
+    trainer->detail.state = state;
+    trainer->detail.epoch = trainer->core.epoch;
+}
+
+/* ---- Base ---- */
+
+static void destroy_base(weft_trainer *trainer)
+{
+    if (!trainer->base_is_ours || trainer->base == NULL) {
+        return;
+    }
+    weft_memory where = trainer->device->memory;
+    for (size_t i = 0; i < weft_model_count(trainer->base); i++) {
+        const weft_tensor *tensor = weft_model_tensor(trainer->base, i);
+        uint64_t bytes = weft_model_elements(trainer->base, i) * weft_dtype_bytes(tensor->dtype);
+        weft_memory_release(&trainer->allocator, tensor->data, bytes, where);
+    }
+    weft_model_destroy(trainer->base);
+    trainer->base = NULL;
+}
+
+static weft_status copy_tensor(weft_trainer *trainer, size_t number)
+{
+    weft_tensor tensor = *weft_model_tensor(trainer->model, number);
+    uint64_t bytes = weft_model_elements(trainer->model, number) * weft_dtype_bytes(tensor.dtype);
+    weft_memory where = trainer->device->memory;
+    const void *from = tensor.data;
+    tensor.data = bytes == 0 ? NULL : weft_memory_allocate(&trainer->allocator, bytes, where);
+    if (bytes != 0 && tensor.data == NULL) {
+        return WEFT_E_OUT_OF_MEMORY;
+    }
+    weft_status status =
+        bytes == 0 ? WEFT_OK : trainer->device->copy(trainer->device, tensor.data, from, bytes);
+    if (status == WEFT_OK) {
+        status = weft_model_add(trainer->base, &tensor);
+    }
+    if (status != WEFT_OK) {
+        weft_memory_release(&trainer->allocator, tensor.data, bytes, where);
+    }
+    return status;
+}
+
+static weft_status copy_base(weft_trainer *trainer)
+{
+    weft_status status = weft_model_create(&trainer->base, &trainer->allocator);
+    for (size_t i = 0; status == WEFT_OK && i < weft_model_count(trainer->model); i++) {
+        status = copy_tensor(trainer, i);
+    }
+    return status;
+}
+
+/* A worker has committed, so the base is the new version: put into it what was sent. */
+static void do_advance(weft_trainer *trainer)
+{
+    weft_device_result result = {0};
+    const weft_plan *plan = &trainer->plan;
+    weft_status status = trainer->device->submit(trainer->device, WEFT_DEVICE_PUT, plan->segments,
+                                                 plan->segment_count, &result);
+    if (status != WEFT_OK || result.status != WEFT_OK) {
+        describe(trainer, WEFT_E_DEVICE_FAILED, WEFT_LINK_NONE);
+    }
+    weft_invariant(status == WEFT_OK &&
+                   result.status == WEFT_OK); /* host memory that was read a moment ago */
+}
+
+/* ---- Actions ---- */
+
+static void trace(const weft_trainer *trainer, const weft_trace *record)
+{
+    if (trainer->hooks.trace != NULL) {
+        trainer->hooks.trace(trainer->hooks.context, record);
+    }
+}
+
+void weft_trainer_trace_message(const weft_trainer *trainer, weft_trace_kind kind, uint32_t link,
+                                const weft_message *message, weft_status status)
+{
+    weft_state state = weft_session_state(&trainer->core.machine);
+    trace(trainer, &(weft_trace){.kind = kind,
+                                 .now_ns = trainer->now_ns,
+                                 .epoch = message->epoch,
+                                 .from = state,
+                                 .to = state,
+                                 .message = message->type,
+                                 .link = link,
+                                 .status = status,
+                                 .offset = message->offset,
+                                 .length = message->tail});
+}
+
+static void do_transition(weft_trainer *trainer, const weft_action *action)
+{
+    if (action->transition.event == WEFT_EVENT_FAULT) {
+        describe(trainer, (weft_status)action->status, trainer->core.culprit);
+        trainer->detail.state = (weft_state)action->transition.from;
+    }
+    trace(trainer, &(weft_trace){.kind = WEFT_TRACE_TRANSITION,
+                                 .now_ns = trainer->now_ns,
+                                 .epoch = action->epoch,
+                                 .from = (weft_state)action->transition.from,
+                                 .to = (weft_state)action->transition.to,
+                                 .event = (weft_event)action->transition.event,
+                                 .status = (weft_status)action->status,
+                                 .link = WEFT_LINK_NONE});
+}
+
+static void send_to(weft_trainer *trainer, uint32_t link, const weft_message *message)
+{
+    weft_peer *peer = trainer->peers[link];
+    weft_message own = *message;
+    if (message->type == WEFT_MESSAGE_UPDATE) {
+        peer->document_sent = peer->payload_sent = 0;
+        peer->payload_begun = false;
+    }
+    weft_link_put(&peer->link, &own, NULL);
+    weft_trainer_trace_message(trainer, WEFT_TRACE_SENT, link, &own, (weft_status)own.code);
+}
+
+static void do_send(weft_trainer *trainer, const weft_action *action)
+{
+    weft_message message;
+    weft_trainer_compose(&trainer->core, action, &message);
+    if (message.type == WEFT_MESSAGE_UPDATE) {
+        const weft_planned_update *update = &trainer->plan.updates[message.update];
+        message.document_bytes = update->document_bytes;
+        message.payload_bytes = update->payload_bytes;
+        message.payload_digest = update->payload_digest;
+    }
+    for (uint32_t link = 0; link < trainer->peers_end; link++) {
+        if ((trainer->core.slots[link] & WEFT_SLOT_MEMBER) != 0) {
+            send_to(trainer, link, &message);
+        }
+    }
+}
+
+static void release_plan(weft_trainer *trainer)
+{
+    for (uint32_t link = 0; link < trainer->peers_end; link++) {
+        if (trainer->peers[link]->open) {
+            weft_link_drop_piece(&trainer->peers[link]->link);
+        }
+    }
+    weft_plan_release(&trainer->plan);
+}
+
+/* The session is over. A plan that is in doubt is kept until a worker tells, or the next push
+ * begins. */
+static void end(weft_trainer *trainer, const weft_action *action)
+{
+    const weft_trainer_core *core = &trainer->core;
+    trainer->push.status = (weft_status)action->status;
+    trainer->push.outcome = (weft_outcome)core->outcome;
+    trainer->push.committed = core->committed;
+    trainer->push.session_ns = trainer->now_ns - trainer->began_ns;
+    if (action->status == WEFT_E_UNCONFIRMED) {
+        describe(trainer, WEFT_E_UNCONFIRMED, core->culprit);
+    }
+    if (core->doubt_epoch == 0) {
+        release_plan(trainer);
+    }
+    if (action->type == WEFT_ACTION_COMMITTED && trainer->hooks.committed != NULL) {
+        trainer->hooks.committed(trainer->hooks.context, core->base_version, core->base_digest);
+    } else if (action->type == WEFT_ACTION_FAILED && trainer->hooks.failed != NULL) {
+        trainer->hooks.failed(trainer->hooks.context, &trainer->detail);
+    }
+}
+
+static void do_close(weft_trainer *trainer, const weft_action *action)
+{
+    weft_peer *peer = trainer->peers[action->link];
+    peer->link.status = (weft_status)action->status;
+    peer->said.status = (weft_status)action->status;
+}
+
+static void perform(weft_trainer *trainer, const weft_action *action, const weft_input *input)
+{
+    switch ((weft_action_type)action->type) {
+    case WEFT_ACTION_TRANSITION:
+        do_transition(trainer, action);
+        break;
+    case WEFT_ACTION_SEND:
+        do_send(trainer, action);
+        break;
+    case WEFT_ACTION_DROP:
+        weft_trainer_trace_message(trainer, WEFT_TRACE_DROPPED, action->link, &input->message,
+                                   (weft_status)action->status);
+        break;
+    case WEFT_ACTION_CLOSE:
+        do_close(trainer, action);
+        break;
+    case WEFT_ACTION_ADVANCE:
+        do_advance(trainer);
+        break;
+    case WEFT_ACTION_COMMITTED:
+    case WEFT_ACTION_FAILED:
+        end(trainer, action);
+        break;
+    case WEFT_ACTION_TAKE: /* a worker's */
+    case WEFT_ACTION_OPEN:
+    case WEFT_ACTION_VERIFY:
+    case WEFT_ACTION_PAUSE:
+    case WEFT_ACTION_PUT:
+    case WEFT_ACTION_CANCEL:
+    case WEFT_ACTION_UNDO:
+    case WEFT_ACTION_RELEASE:
+    case WEFT_ACTION_RESUME:
+        break;
+    }
+}
+
+/* After a doubt is resolved by a HELLO, what the last push came to is known after all. */
+static void settle_doubt(weft_trainer *trainer, uint64_t doubt_before)
+{
+    const weft_trainer_core *core = &trainer->core;
+    if (doubt_before != 0 && core->doubt_epoch == 0 && core->outcome == WEFT_OUTCOME_COMMITTED) {
+        trainer->push.status = (weft_status)core->cause;
+        trainer->push.outcome = WEFT_OUTCOME_COMMITTED;
+        trainer->push.committed = core->committed;
+        release_plan(trainer);
+        if (trainer->hooks.committed != NULL) {
+            trainer->hooks.committed(trainer->hooks.context, core->base_version, core->base_digest);
+        }
+    }
+}
+
+void weft_trainer_drive(weft_trainer *trainer, const weft_input *input)
+{
+    weft_actions actions;
+    weft_input now = *input;
+    uint64_t doubt_before = trainer->core.doubt_epoch;
+    now.now_ns = trainer->now_ns;
+    weft_trainer_step(&trainer->core, &now, &actions);
+    for (uint32_t i = 0; i < actions.count; i++) {
+        perform(trainer, &actions.list[i], &now);
+    }
+    settle_doubt(trainer, doubt_before);
+}
+
+/* ---- Push ---- */
+
+static weft_status refuse(weft_trainer *trainer, weft_status status, const char *text)
+{
+    weft_state state = weft_session_state(&trainer->core.machine);
+    weft_detail_set(&trainer->detail, status, "%s", text);
+    trainer->detail.state = state;
+    return status;
+}
+
+static weft_status check_workers(weft_trainer *trainer)
+{
+    for (uint32_t link = 0; link < trainer->peers_end; link++) {
+        if ((trainer->core.slots[link] & WEFT_SLOT_REFUSED) != 0) {
+            weft_detail_set(&trainer->detail, WEFT_E_MODEL_MISMATCH,
+                            "worker %s on link %" PRIu32
+                            " holds a model with other names, dtypes or shapes",
+                            trainer->peers[link]->name, link);
+            return WEFT_E_MODEL_MISMATCH;
+        }
+    }
+    return weft_trainer_core_known(&trainer->core) > 0
+               ? WEFT_OK
+               : refuse(trainer, WEFT_E_NO_WORKERS, "no worker is connected");
+}
+
+static weft_status make_plan(weft_trainer *trainer, weft_kind kind, uint64_t version)
+{
+    const weft_trainer_core *core = &trainer->core;
+    weft_plan plan;
+    weft_status status = weft_plan_make(&plan, &(weft_plan_request){
+                                                   .kind = kind,
+                                                   .model = trainer->model,
+                                                   .base = trainer->base,
+                                                   .device = trainer->device,
+                                                   .allocator = &trainer->allocator,
+                                                   .budget_bytes = trainer->budget_bytes,
+                                                   .update_bytes = trainer->update_bytes,
+                                                   .epoch = core->highest_epoch + 1,
+                                                   .base_version = core->base_version,
+                                                   .base_digest = core->base_digest,
+                                                   .target_version = version,
+                                               });
+    if (status != WEFT_OK) {
+        weft_detail_set(&trainer->detail, status,
+                        "planning version %" PRIu64 " within %" PRIu64 " bytes: %s", version,
+                        trainer->budget_bytes, weft_status_text(status));
+        return status;
+    }
+    release_plan(trainer); /* one in doubt, which nobody can tell about any more */
+    trainer->plan = plan;
+    return WEFT_OK;
+}
+
+static void begin_push(weft_trainer *trainer, uint64_t version)
+{
+    const weft_plan *plan = &trainer->plan;
+    uint64_t elements = 0;
+    for (size_t i = 0; i < weft_model_count(trainer->model); i++) {
+        elements += weft_model_elements(trainer->model, i);
+    }
+    trainer->pushed = true;
+    trainer->began_ns = trainer->now_ns;
+    trainer->push = (weft_push){.status = WEFT_AGAIN,
+                                .outcome = WEFT_OUTCOME_UNDECIDED,
+                                .epoch = trainer->core.highest_epoch + 1,
+                                .version = version,
+                                .digest = plan->target_digest,
+                                .elements = elements,
+                                .changed = plan->changed,
+                                .payload_bytes = plan->payload_bytes,
+                                .document_bytes = plan->document_bytes,
+                                .updates = (uint32_t)plan->update_count,
+                                .workers = weft_trainer_core_known(&trainer->core)};
+}
+
+weft_status weft_trainer_push(weft_trainer *trainer, weft_kind kind, uint64_t version)
+{
+    if (trainer == NULL || (kind != WEFT_SPARSE && kind != WEFT_BASELINE)) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    if (weft_session_active(&trainer->core.machine)) {
+        return refuse(trainer, WEFT_E_WRONG_STATE, "a push runs");
+    }
+    weft_status status = check_workers(trainer);
+    if (status == WEFT_OK) {
+        status = make_plan(trainer, kind, version);
+    }
+    if (status != WEFT_OK) {
+        return status;
+    }
+    begin_push(trainer, version);
+    weft_trainer_drive(trainer,
+                       &(weft_input){.type = WEFT_INPUT_PUSH,
+                                     .link = WEFT_LINK_NONE,
+                                     .message = {.kind = (uint8_t)kind,
+                                                 .target_version = version,
+                                                 .target_digest = trainer->plan.target_digest,
+                                                 .updates = (uint32_t)trainer->plan.update_count,
+                                                 .timeout_ms = trainer->timeout_ms}});
+    return WEFT_OK;
+}
+
+weft_status weft_trainer_result(const weft_trainer *trainer, weft_push *push)
+{
+    if (trainer == NULL) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    if (!trainer->pushed) {
+        return WEFT_E_WRONG_STATE;
+    }
+    if (push != NULL) {
+        *push = trainer->push;
+    }
+    return trainer->push.status;
+}
+
+weft_status weft_trainer_abort(weft_trainer *trainer)
+{
+    if (trainer == NULL) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    weft_phase phase = (weft_phase)trainer->core.phase;
+    if (phase == WEFT_PHASE_NONE || phase == WEFT_PHASE_COMMIT || phase == WEFT_PHASE_ABORT) {
+        return refuse(trainer, WEFT_E_WRONG_STATE, "no push runs that could still be aborted");
+    }
+    weft_trainer_drive(
+        trainer,
+        &(weft_input){.type = WEFT_INPUT_STOP, .link = WEFT_LINK_NONE, .status = WEFT_E_ABORTED});
+    return WEFT_OK;
+}
+
+/* ---- Life ---- */
+
+static weft_status check_config(const weft_trainer_config *config)
+{
+    bool right = config != NULL && config->size == sizeof *config && config->model != NULL &&
+                 config->name != NULL && config->model != config->base &&
+                 config->budget_bytes > 0 && config->timeout_ms > 0 && config->keepalive_ms > 0 &&
+                 (config->allocator.allocate == NULL) == (config->allocator.release == NULL);
+    size_t number;
+    if (!right) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    return config->base == NULL || weft_model_same(config->model, config->base, &number)
+               ? WEFT_OK
+               : WEFT_E_MODEL_MISMATCH;
+}
+
+static void copy_config(weft_trainer *trainer, const weft_trainer_config *config)
+{
+    trainer->model = config->model;
+    trainer->base = config->base;
+    trainer->base_is_ours = config->base == NULL;
+    trainer->hooks = config->hooks;
+    trainer->budget_bytes = config->budget_bytes;
+    trainer->update_bytes = config->update_bytes;
+    trainer->timeout_ms = config->timeout_ms;
+    trainer->keepalive_ms = config->keepalive_ms;
+}
+
+weft_status weft_trainer_create(weft_trainer **trainer, const weft_trainer_config *config)
+{
+    weft_status status = trainer == NULL ? WEFT_E_INVALID_ARGUMENT : check_config(config);
+    if (status != WEFT_OK) {
+        return status;
+    }
+    weft_allocator allocator =
+        config->allocator.allocate != NULL ? config->allocator : weft_allocator_default();
+    weft_trainer *made = weft_memory_allocate(&allocator, sizeof *made, WEFT_MEMORY_HOST);
+    size_t name_bytes = strlen(config->name) + 1;
+    char *name = weft_memory_allocate(&allocator, name_bytes, WEFT_MEMORY_HOST);
+    if (made == NULL || name == NULL) {
+        weft_memory_release(&allocator, made, sizeof *made, WEFT_MEMORY_HOST);
+        weft_memory_release(&allocator, name, name_bytes, WEFT_MEMORY_HOST);
+        return WEFT_E_OUT_OF_MEMORY;
+    }
+    memset(made, 0, sizeof *made);
+    memcpy(name, config->name, name_bytes);
+    made->name = name;
+    made->name_bytes = name_bytes;
+    made->allocator = allocator;
+    made->device = config->device != NULL ? config->device : weft_device_host();
+    copy_config(made, config);
+    weft_model_acquire(made->model);
+    uint64_t digest = 0;
+    status = made->base_is_ours ? copy_base(made) : WEFT_OK;
+    if (made->base != NULL) {
+        weft_model_acquire(made->base);
+    }
+    if (status == WEFT_OK) {
+        status = weft_model_digest(made->base, made->device, &digest);
+    }
+    if (status != WEFT_OK) {
+        weft_trainer_destroy(made);
+        return status;
+    }
+    weft_trainer_core_init(&made->core, weft_model_fingerprint(made->model), config->base_version,
+                           digest);
+    *trainer = made;
+    return WEFT_OK;
+}
+
+void weft_trainer_destroy(weft_trainer *trainer)
+{
+    if (trainer == NULL) {
+        return;
+    }
+    for (uint32_t link = 0; link < trainer->peers_end; link++) {
+        weft_memory_release(&trainer->allocator, trainer->peers[link], sizeof(weft_peer),
+                            WEFT_MEMORY_HOST);
+    }
+    weft_plan_release(&trainer->plan);
+    if (trainer->base != NULL) {
+        weft_model_release(trainer->base);
+    }
+    destroy_base(trainer);
+    weft_model_release(trainer->model);
+    weft_allocator allocator = trainer->allocator;
+    weft_memory_release(&allocator, trainer->name, trainer->name_bytes, WEFT_MEMORY_HOST);
+    weft_memory_release(&allocator, trainer, sizeof *trainer, WEFT_MEMORY_HOST);
+}
+
+void weft_trainer_get_info(const weft_trainer *trainer, weft_trainer_info *info)
+{
+    if (trainer == NULL || info == NULL) {
+        return;
+    }
+    const weft_trainer_core *core = &trainer->core;
+    *info = (weft_trainer_info){.state = weft_session_state(&core->machine),
+                                .base_version = core->base_version,
+                                .base_digest = core->base_digest,
+                                .epoch = core->highest_epoch,
+                                .workers = weft_trainer_core_known(core),
+                                .session_bytes = trainer->plan.held_bytes};
+    for (uint32_t link = 0; link < trainer->peers_end; link++) {
+        info->links += trainer->peers[link]->open ? 1 : 0;
+    }
+}
+
+const weft_detail *weft_trainer_detail(const weft_trainer *trainer)
+{
+    return trainer == NULL ? NULL : &trainer->detail;
+}
+
+weft_status weft_trainer_worker(const weft_trainer *trainer, uint32_t index,
+                                weft_trainer_worker_info *info)
+{
+    if (trainer == NULL || info == NULL) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    if (index >= trainer->peers_end) {
+        return WEFT_E_UNKNOWN_LINK;
+    }
+    const weft_peer *peer = trainer->peers[index];
+    *info = peer->said;
+    info->link = index;
+    info->open = peer->open;
+    info->known = (trainer->core.slots[index] & WEFT_SLOT_KNOWN) != 0;
+    info->name = peer->name;
+    info->text = peer->text;
+    return WEFT_OK;
+}

@@ -1,0 +1,243 @@
+/* An update's document from its bytes to its patches, and where these lie in the payload. */
+#include "update.h"
+
+#include <inttypes.h>
+
+#include "detail.h"
+#include "memory.h"
+#include "model.h"
+#include "update_parse.h"
+
+#define PARSER_BYTES (UINT64_C(8) << 20) /* libfyaml's own, whatever the document says */
+
+const char *const WEFT_ROOT_NAMES[ROOT_KEYS] = {"weft",
+                                                "epoch",
+                                                "kind",
+                                                "update",
+                                                "updates",
+                                                "base",
+                                                "target",
+                                                "payload",
+                                                "patches",
+                                                "names",
+                                                "dtype_names",
+                                                "shapes",
+                                                "num_updates_list",
+                                                "update_kind",
+                                                "packed"};
+
+_Static_assert(ROOT_KEYS <= WEFT_KEYS_MAX, "weft_keys holds the keys of the root");
+
+/* ---- layout ---- */
+
+/* Appends a section of count elements to a payload of *end bytes. False when that does not fit
+ * into 64 bits. */
+static bool append_section(uint64_t count, uint64_t bytes, uint64_t *end, uint64_t *offset)
+{
+    uint64_t section;
+    uint64_t begin = *end;
+
+    if (!weft_size_multiply(count, bytes, &section) || !weft_size_align8(section, &section) ||
+        !weft_size_add(begin, section, end)) {
+        return false;
+    }
+    *offset = begin;
+    return true;
+}
+
+/* From index_bytes, element_bytes and count of each patch. */
+static weft_status lay_out(weft_update *update)
+{
+    uint64_t end = 0;
+    uint64_t changed = 0;
+    bool fits = true;
+
+    for (size_t i = 0; i < update->count && fits; i++) {
+        weft_patch *patch = &update->patches[i];
+        patch->index_offset = 0;
+        fits = weft_size_add(changed, patch->count, &changed) &&
+               (patch->index_bytes == 0 ||
+                append_section(patch->count, patch->index_bytes, &end, &patch->index_offset));
+    }
+    for (size_t i = 0; i < update->count && fits; i++) {
+        weft_patch *patch = &update->patches[i];
+        fits = append_section(patch->count, patch->element_bytes, &end, &patch->value_offset);
+    }
+    if (!fits) {
+        return WEFT_E_SIZE_OVERFLOW;
+    }
+    update->payload_bytes = end;
+    update->changed = changed;
+    return WEFT_OK;
+}
+
+weft_status weft_update_layout(const weft_model *model, weft_update *update)
+{
+    for (size_t i = 0; i < update->count; i++) {
+        weft_patch *patch = &update->patches[i];
+        patch->element_bytes =
+            (uint8_t)weft_dtype_bytes(weft_model_tensor(model, patch->tensor)->dtype);
+        patch->index_bytes =
+            update->kind == WEFT_SPARSE ? weft_model_index_bytes(model, patch->tensor) : 0;
+    }
+    return lay_out(update);
+}
+
+/* Where the document speaks of the payload's size. */
+static weft_place payload_place(const weft_parse *p)
+{
+    if (p->update.form == WEFT_FORM_WEFT) {
+        return p->announced_at;
+    }
+    return p->root.value_at[weft_parse_has(p, KEY_COUNTS) ? KEY_COUNTS : KEY_SHAPES];
+}
+
+static weft_status check_payload(weft_parse *p)
+{
+    weft_status status = lay_out(&p->update);
+    uint64_t bytes = p->update.payload_bytes;
+
+    if (status != WEFT_OK) {
+        return weft_reader_refuse(&p->reader, status, payload_place(p),
+                                  "expected a payload that fits into 64 bits, found more");
+    }
+    if (p->update.form == WEFT_FORM_WEFT && p->announced_bytes != bytes) {
+        return weft_reader_refuse(&p->reader, WEFT_E_META_WRONG_LAYOUT, p->announced_at,
+                                  "expected %" PRIu64
+                                  " bytes, which follow from the patches, found %" PRIu64,
+                                  bytes, p->announced_bytes);
+    }
+    if (bytes > p->limits->payload_bytes) {
+        return weft_reader_refuse(&p->reader, WEFT_E_META_PAYLOAD_TOO_LARGE, payload_place(p),
+                                  "expected a payload of at most %" PRIu64 " bytes, found %" PRIu64,
+                                  p->limits->payload_bytes, bytes);
+    }
+    return WEFT_OK;
+}
+
+/* ---- the document ---- */
+
+/* The first key decides between weft's form and vLLM's; the other's keys are then unknown. */
+static weft_status read_root(weft_parse *p, bool *is_weft)
+{
+    unsigned key = 0;
+    unsigned first = ROOT_KEYS;
+    weft_status status = weft_reader_mapping(&p->reader, &p->root, WEFT_ROOT_NAMES, ROOT_KEYS);
+
+    while (status == WEFT_OK) {
+        status = weft_reader_key(&p->reader, &p->root, &key);
+        if (status != WEFT_OK || key == ROOT_KEYS) {
+            break;
+        }
+        first = first == ROOT_KEYS ? key : first;
+        if ((first < KEY_NAMES) != (key < KEY_NAMES)) {
+            return weft_parse_refuse_key(p, p->root.key_at[key], WEFT_ROOT_NAMES[key],
+                                         first < KEY_NAMES ? "weft's form" : "vLLM's form");
+        }
+        status = key < KEY_NAMES ? weft_parse_manifest_value(p, (weft_root_key)key)
+                                 : weft_parse_vllm_value(p, (weft_root_key)key);
+        if (p->root.value_at[key] == WEFT_ABSENT) {
+            p->root.value_at[key] = p->reader.item.at;
+        }
+    }
+    if (status == WEFT_OK && first == ROOT_KEYS) {
+        return weft_reader_refuse(&p->reader, WEFT_E_META_UNKNOWN_FORM, p->root.start,
+                                  "expected keys, found an empty mapping");
+    }
+    *is_weft = first < KEY_NAMES;
+    return status;
+}
+
+static weft_status read_document(weft_parse *p)
+{
+    bool is_weft = false;
+    weft_status status = weft_reader_next(&p->reader);
+
+    if (status == WEFT_OK) {
+        status = read_root(p, &is_weft);
+    }
+    if (status == WEFT_OK) {
+        status = weft_reader_finish(&p->reader);
+    }
+    if (status == WEFT_OK) {
+        status = is_weft ? weft_parse_manifest_finish(p) : weft_parse_vllm_finish(p);
+    }
+    return status == WEFT_OK ? check_payload(p) : status;
+}
+
+static weft_status parse_scanned(weft_parse *p, const weft_scan *scan, weft_detail *detail)
+{
+    weft_status status =
+        weft_names_open(&p->names, p->model, scan->items, scan->length, p->allocator);
+
+    if (status != WEFT_OK) {
+        return weft_detail_set(detail, status, "no memory for a table of names");
+    }
+    status = weft_reader_open(&p->reader, scan, detail);
+    return status == WEFT_OK ? read_document(p) : status;
+}
+
+static void release_parse(weft_parse *p)
+{
+    weft_reader_close(&p->reader);
+    weft_names_close(&p->names, p->allocator);
+    weft_memory_release(p->allocator, p->entries, p->entry_capacity * sizeof *p->entries,
+                        WEFT_MEMORY_HOST);
+    weft_memory_release(p->allocator, p->patches, p->patch_capacity * sizeof *p->patches,
+                        WEFT_MEMORY_HOST);
+}
+
+uint64_t weft_update_parse_bytes(uint64_t document_length)
+{
+    uint64_t length = document_length < WEFT_DOCUMENT_MAX ? document_length : WEFT_DOCUMENT_MAX;
+
+    return 16 * length + PARSER_BYTES;
+}
+
+static weft_status check_length(const char *document, size_t length,
+                                const weft_update_limits *limits, weft_detail *detail)
+{
+    const weft_scan scan = {.document = document, .length = length};
+    uint64_t most =
+        limits->document_bytes < WEFT_DOCUMENT_MAX ? limits->document_bytes : WEFT_DOCUMENT_MAX;
+
+    if (length <= most) {
+        return WEFT_OK;
+    }
+    return weft_scan_refuse(&scan, detail, WEFT_E_META_TOO_LARGE, (size_t)most,
+                            "expected at most %" PRIu64 " bytes, found %zu", most, length);
+}
+
+weft_status weft_update_parse(const char *document, size_t length, const weft_model *model,
+                              const weft_update_limits *limits, const weft_allocator *allocator,
+                              weft_update *update, weft_detail *detail)
+{
+    weft_parse p = {.model = model,
+                    .limits = limits,
+                    .allocator = allocator,
+                    .first_counted = WEFT_ABSENT,
+                    .first_uncounted = WEFT_ABSENT};
+    weft_scan scan;
+    weft_status status = check_length(document, length, limits, detail);
+
+    if (status == WEFT_OK) {
+        status = weft_scan_open(&scan, document, length, detail);
+    }
+    if (status != WEFT_OK) {
+        return status;
+    }
+    status = parse_scanned(&p, &scan, detail);
+    release_parse(&p);
+    if (status == WEFT_OK) {
+        *update = p.update;
+    } else {
+        weft_update_release(&p.update, allocator);
+    }
+    return status;
+}
+
+void weft_update_release(weft_update *update, const weft_allocator *allocator)
+{
+    weft_memory_release(allocator, update->patches, update->allocated_bytes, WEFT_MEMORY_HOST);
+    *update = (weft_update){.patches = NULL};
+}

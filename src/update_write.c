@@ -1,0 +1,110 @@
+/* Weft's own form of an update, in its canonical notation: one line for the session, one for
+ * each patch, JSON, keys in the order of spec/metadata.md. The same update gives the same bytes. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "update.h"
+
+/* Counts every byte and stores those for which there is room. */
+typedef struct writer {
+    char *buffer;
+    size_t capacity;
+    size_t length;
+} writer;
+
+static void put_bytes(writer *w, const char *bytes, size_t length)
+{
+    if (w->buffer != NULL && w->length + length <= w->capacity) {
+        memcpy(w->buffer + w->length, bytes, length);
+    }
+    w->length += length;
+}
+
+__attribute__((format(printf, 2, 3))) static void put(writer *w, const char *format, ...)
+{
+    char text[256];
+    va_list arguments;
+    int length;
+
+    va_start(arguments, format);
+    length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    put_bytes(w, text, length > 0 ? (size_t)length : 0);
+}
+
+/* DEL is escaped as well, and so is what YAML 1.1 takes for a line break (U+0085, U+2028,
+ * U+2029). */
+static size_t escaped_bytes(const char *at)
+{
+    unsigned char c = (unsigned char)at[0];
+
+    if (c < 0x20 || c == '"' || c == '\\' || c == 0x7f) {
+        return 1;
+    }
+    if (c == 0xc2 && (unsigned char)at[1] == 0x85) {
+        return 2;
+    }
+    return c == 0xe2 && (unsigned char)at[1] == 0x80 && ((unsigned char)at[2] & 0xfeu) == 0xa8 ? 3
+                                                                                               : 0;
+}
+
+static void put_string(writer *w, const char *text)
+{
+    while (*text != '\0') {
+        size_t escaped = escaped_bytes(text);
+        unsigned last = (unsigned char)text[escaped > 0 ? escaped - 1 : 0];
+        if (escaped == 0) {
+            put_bytes(w, text++, 1);
+            continue;
+        }
+        put(w, "\\u%04x", escaped == 3 ? 0x2000 + (last & 0x3fu) : last);
+        text += escaped;
+    }
+}
+
+static void put_patch(writer *w, const weft_patch *patch, const weft_tensor *tensor)
+{
+    put_bytes(w, "{\"name\": \"", 10);
+    put_string(w, tensor->name);
+    put(w, "\", \"dtype\": \"%s\", \"shape\": [", weft_dtype_name(tensor->dtype));
+    for (uint32_t i = 0; i < tensor->rank; i++) {
+        put(w, "%s%" PRIu64, i > 0 ? ", " : "", tensor->shape[i]);
+    }
+    put(w, "]");
+    if (patch->index_bytes > 0) {
+        put(w, ", \"count\": %" PRIu64 ", \"index\": \"int%d\"", patch->count,
+            8 * patch->index_bytes);
+    }
+    put(w, "}");
+}
+
+weft_status weft_update_write(const weft_update *update, const weft_model *model, char *buffer,
+                              size_t capacity, size_t *length)
+{
+    writer w = {.buffer = buffer, .capacity = capacity};
+
+    put(&w,
+        "{\"weft\": 1, \"epoch\": %" PRIu64
+        ", \"kind\": \"%s\", \"update\": %u, \"updates\": %u,\n",
+        update->epoch, update->kind == WEFT_SPARSE ? "sparse" : "baseline", update->number,
+        update->of);
+    if (update->kind == WEFT_SPARSE) {
+        put(&w, "\"base\": {\"version\": %" PRIu64 ", \"digest\": \"0x%016" PRIx64 "\"}, ",
+            update->base_version, update->base_digest);
+    }
+    put(&w, "\"target\": {\"version\": %" PRIu64 ", \"digest\": \"0x%016" PRIx64 "\"},\n",
+        update->target_version, update->target_digest);
+    put(&w, "\"payload\": {\"bytes\": %" PRIu64 "}, \"patches\": [", update->payload_bytes);
+    for (size_t i = 0; i < update->count; i++) {
+        put(&w, "%s\n", i > 0 ? "," : "");
+        put_patch(&w, &update->patches[i], weft_model_tensor(model, update->patches[i].tensor));
+    }
+    put(&w, "]}\n");
+    if (buffer != NULL && w.length > capacity) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    *length = w.length;
+    return WEFT_OK;
+}

@@ -1,0 +1,51 @@
+/* One check of UTF-8, for names, sentences and the headers of files. */
+#include "utf8.h"
+
+/* Length of the valid sequence at text, 0 if there is none. The second byte's range depends on the
+ * first: that is what keeps overlong forms (E0, F0), surrogates (ED) and numbers above U+10FFFF
+ * (F4) out. */
+static size_t sequence_length(const uint8_t *text, size_t length)
+{
+    uint8_t first = text[0];
+    uint8_t low = 0x80;
+    uint8_t high = 0xbf;
+    size_t need = 0;
+
+    if (first < 0x80) {
+        return 1;
+    } else if (first >= 0xc2 && first <= 0xdf) {
+        need = 2;
+    } else if (first >= 0xe0 && first <= 0xef) {
+        need = 3;
+        low = first == 0xe0 ? 0xa0 : 0x80;
+        high = first == 0xed ? 0x9f : 0xbf;
+    } else if (first >= 0xf0 && first <= 0xf4) {
+        need = 4;
+        low = first == 0xf0 ? 0x90 : 0x80;
+        high = first == 0xf4 ? 0x8f : 0xbf;
+    }
+    if (need == 0 || length < need || text[1] < low || text[1] > high) {
+        return 0;
+    }
+    for (size_t i = 2; i < need; i++) {
+        if ((text[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return need;
+}
+
+size_t weft_utf8_prefix(const void *text, size_t length)
+{
+    const uint8_t *bytes = text;
+    size_t at = 0;
+
+    while (at < length) {
+        size_t step = sequence_length(bytes + at, length - at);
+        if (step == 0) {
+            break;
+        }
+        at += step;
+    }
+    return at;
+}

@@ -1,0 +1,59 @@
+/* A worker's engine: turns bytes and results into inputs of weft_worker_step and carries out its
+ * actions on staging, device and links. worker.c owns the life of a worker and its actions,
+ * worker_link.c the sans-IO side, worker_local.c the calls that take the place of a trainer. */
+#ifndef WEFT_SRC_WORKER_ENGINE_H
+#define WEFT_SRC_WORKER_ENGINE_H
+
+#include "link.h"
+#include "protocol.h"
+#include "staging.h"
+#include "weft.h"
+
+typedef struct weft_document { /* of the update that is being received */
+    char *bytes;
+    uint64_t length, taken;
+    uint64_t hash;
+} weft_document;
+
+struct weft_worker {
+    weft_worker_core core;
+    weft_worker_core before; /* as it was before the present step, for the words of an error */
+    weft_staging staging;
+    weft_document document;
+    char *name;
+    size_t name_bytes;
+    weft_model *model;
+    const weft_device *device;
+    weft_allocator allocator;
+    weft_hooks hooks;
+    weft_baseline_policy baseline;
+    uint32_t keepalive_ms;
+    uint64_t now_ns;
+    uint64_t fingerprint;
+    weft_link *links[WEFT_LINKS_MAX];
+    /* what is under way */
+    uint32_t taking;         /* link whose tail flows into document or payload, or WEFT_LINK_NONE */
+    uint64_t payload_landed; /* bytes of the newest update's payload */
+    uint8_t device_input;    /* weft_input_type that the device's completion gives; 0: the device is
+                                not busy */
+    weft_device_result result; /* of the device's operation */
+    weft_input ready;          /* a result that has not been given to the core yet; type 0: none */
+    weft_status local_status;  /* what local control was answered last */
+    bool detail_is_fresh;      /* the present fault is described already */
+    weft_detail detail;
+    weft_worker_info info; /* counters; the rest is filled in by weft_worker_get_info */
+    uint64_t pause_began_ns;
+};
+
+/* Gives an input to the core and carries out what follows, until nothing is ready any more. */
+void weft_worker_drive(weft_worker *worker, const weft_input *input);
+/* A part of the tail that the core has let in. */
+void weft_worker_take_tail(weft_worker *worker, const uint8_t *bytes, uint32_t length,
+                           uint64_t offset);
+/* Lets the device's progress in. */
+void weft_worker_poll_device(weft_worker *worker);
+/* A trace record about a frame on a link. */
+void weft_worker_trace_message(const weft_worker *worker, weft_trace_kind kind, uint32_t link,
+                               const weft_message *message, weft_status status);
+
+#endif

@@ -1,0 +1,339 @@
+/* weft-demo: real training steps of a real model from a trainer process to three worker processes,
+ * two of which are killed at the worst moments. After each step it compares every worker's saved
+ * file with the recorded step, byte for byte. Exit status 0 only if all of it held. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "demo_process.h"
+#include "patch.h"
+
+#define WORKERS 3u
+#define STEPS   3u
+
+typedef struct demo {
+    char folder[64];
+    char steps[STEPS + 1][DEMO_PATH_BYTES]; /* the recorded steps, 0 is the base */
+    char saves[WORKERS][DEMO_PATH_BYTES];   /* what each worker saved at its last commit */
+    char asked[WORKERS][DEMO_PATH_BYTES];   /* what it saved because it was asked to */
+    demo_process trainer, workers[WORKERS];
+    uint16_t ports[WORKERS];
+    weft_worker_info infos[WORKERS];
+    unsigned compared; /* files */
+} demo;
+
+/* ---- files ---- */
+
+static void write_path(char path[DEMO_PATH_BYTES], const char *folder, const char *stem,
+                       unsigned number, const char *ending)
+{
+    int length =
+        snprintf(path, DEMO_PATH_BYTES, "%s/%s%u%s.safetensors", folder, stem, number, ending);
+    if (length < 0 || (unsigned)length >= DEMO_PATH_BYTES) {
+        demo_fail("the path of %s is too long", folder);
+    }
+}
+
+typedef struct mapping {
+    void *bytes;
+    size_t length;
+} mapping;
+
+static mapping map(const char *path)
+{
+    struct stat about;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0 || fstat(file, &about) != 0) {
+        demo_fail("cannot open %s", path);
+    }
+    mapping made = {.length = (size_t)about.st_size};
+    made.bytes = mmap(NULL, made.length, PROT_READ, MAP_PRIVATE, file, 0);
+    (void)close(file);
+    if (made.bytes == MAP_FAILED) {
+        demo_fail("cannot map %s", path);
+    }
+    return made;
+}
+
+static void compare(demo *d, const char *saved, const char *recorded)
+{
+    mapping a = map(saved), b = map(recorded);
+    if (a.length != b.length || memcmp(a.bytes, b.bytes, a.length) != 0) {
+        demo_fail("%s differs from %s", saved, recorded);
+    }
+    (void)munmap(a.bytes, a.length);
+    (void)munmap(b.bytes, b.length);
+    d->compared++;
+}
+
+/* The recorded steps are a base and patches; each patch checks the digests on both of its sides. */
+static void rebuild_steps(demo *d, const char *data)
+{
+    char patch[DEMO_PATH_BYTES];
+    weft_allocator allocator = weft_allocator_default();
+    if (snprintf(d->steps[0], DEMO_PATH_BYTES, "%s/base.safetensors", data) >=
+        (int)DEMO_PATH_BYTES) {
+        demo_fail("the path of %s is too long", data);
+    }
+    for (unsigned i = 1; i <= STEPS; i++) {
+        weft_file *base = NULL, *change = NULL;
+        weft_model *model = NULL;
+        weft_detail detail = {0};
+        write_path(d->steps[i], d->folder, "step", i, "");
+        write_path(patch, data, "step", i, ".patch");
+        weft_status status = weft_file_open(&base, d->steps[i - 1], NULL, &detail);
+        status = status == WEFT_OK ? weft_file_open(&change, patch, NULL, &detail) : status;
+        status = status == WEFT_OK ? weft_model_create(&model, NULL) : status;
+        status = status == WEFT_OK ? weft_file_add_to_model(base, model) : status;
+        status = status == WEFT_OK ? weft_patch_apply(change, model, &allocator, &detail) : status;
+        status = status == WEFT_OK ? weft_file_save(base, d->steps[i], &detail) : status;
+        if (status != WEFT_OK) {
+            demo_fail("%s: %s: %s", patch, weft_status_name(status), detail.text);
+        }
+        weft_model_destroy(model);
+        weft_file_close(change);
+        weft_file_close(base);
+    }
+}
+
+static void remove_files(const demo *d)
+{
+    for (unsigned i = 0; i < WORKERS; i++) {
+        (void)unlink(d->saves[i]);
+        (void)unlink(d->asked[i]);
+    }
+    for (unsigned i = 1; i <= STEPS; i++) {
+        (void)unlink(d->steps[i]);
+    }
+    (void)rmdir(d->folder);
+}
+
+/* ---- the table ---- */
+
+static void print_head(void)
+{
+    (void)printf("%-44s %8s %8s %7s  %-24s %-24s %-24s\n", "what happens", "changed", "bytes", "ms",
+                 "worker 1", "worker 2", "worker 3");
+}
+
+static void print_worker(const weft_worker_info *info)
+{
+    char cell[64];
+    (void)snprintf(cell, sizeof cell, "v%" PRIu64 " %08" PRIx64 " %s", info->version,
+                   info->digest >> 32, weft_outcome_name(info->last_outcome));
+    (void)printf(" %-24s", info->state == WEFT_IDLE ? cell : weft_state_name(info->state));
+}
+
+static void print_row(const demo *d, const char *what, const weft_push *push)
+{
+    (void)printf("%-44s ", what);
+    if (push != NULL) {
+        (void)printf("%8" PRIu64 " %8" PRIu64 " %7.1f ", push->changed,
+                     push->payload_bytes + push->document_bytes,
+                     (double)(push->diff_ns + push->session_ns) / 1e6);
+    } else {
+        (void)printf("%8s %8s %7s ", "", "", "");
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        if (d->workers[i].pid == 0) {
+            (void)printf(" %-24s", "killed");
+        } else {
+            print_worker(&d->infos[i]);
+        }
+    }
+    (void)printf("\n");
+    (void)fflush(stdout);
+}
+
+/* ---- what the demonstration does ---- */
+
+static void ask_worker(demo *d, unsigned number, bool save, bool die)
+{
+    demo_command command = {.order = DEMO_REPORT, .die = die};
+    demo_reply reply;
+    if (save) {
+        (void)snprintf(command.path, sizeof command.path, "%s", d->asked[number]);
+    }
+    demo_tell(&d->workers[number], &command);
+    if (!demo_hear(&d->workers[number], &reply)) {
+        demo_fail("worker %u is gone", number + 1);
+    }
+    d->infos[number] = reply.worker;
+}
+
+/* Everybody who lives is idle, says this version and outcome, and holds exactly this step. */
+static void check_workers(demo *d, uint64_t version, weft_outcome outcome, unsigned step)
+{
+    for (unsigned i = 0; i < WORKERS; i++) {
+        if (d->workers[i].pid == 0) {
+            continue;
+        }
+        ask_worker(d, i, true, false);
+        const weft_worker_info *info = &d->infos[i];
+        if (info->state != WEFT_IDLE || info->condition != WEFT_INTACT ||
+            info->version != version || info->last_outcome != outcome) {
+            demo_fail("worker %u is %s, %s, at version %" PRIu64 " after an epoch that was %s; "
+                      "expected idle, intact, at version %" PRIu64 " and %s",
+                      i + 1, weft_state_name(info->state), weft_condition_name(info->condition),
+                      info->version, weft_outcome_name(info->last_outcome), version,
+                      weft_outcome_name(outcome));
+        }
+        compare(d, d->asked[i], d->steps[step]);
+        if (outcome == WEFT_OUTCOME_COMMITTED) {
+            compare(d, d->saves[i], d->steps[step]);
+        }
+    }
+}
+
+static void start_worker(demo *d, unsigned number, const char *model, uint64_t version)
+{
+    demo_reply reply;
+    demo_start_worker(&d->workers[number], number + 1, model, version, d->saves[number]);
+    if (!demo_hear(&d->workers[number], &reply)) {
+        demo_fail("worker %u did not start", number + 1);
+    }
+    d->ports[number] = reply.port;
+    d->infos[number] = reply.worker;
+}
+
+static void connect_trainer(demo *d)
+{
+    demo_command command = {.order = DEMO_CONNECT};
+    demo_reply reply;
+    memcpy(command.ports, d->ports, sizeof command.ports);
+    demo_tell(&d->trainer, &command);
+    if (!demo_hear(&d->trainer, &reply)) {
+        demo_fail("the trainer is gone");
+    }
+}
+
+static void order_push(demo *d, unsigned step, uint64_t version, bool die)
+{
+    demo_command command = {.order = DEMO_PUSH, .version = version, .die = die};
+    (void)snprintf(command.path, sizeof command.path, "%s", d->steps[step]);
+    demo_tell(&d->trainer, &command);
+}
+
+static weft_push push(demo *d, unsigned step, uint64_t version, weft_status expected)
+{
+    demo_reply reply;
+    order_push(d, step, version, false);
+    if (!demo_hear(&d->trainer, &reply)) {
+        demo_fail("the trainer is gone");
+    }
+    if (reply.push.status != expected) {
+        demo_fail("the push of version %" PRIu64 " gave %s instead of %s: %s", version,
+                  weft_status_name(reply.push.status), weft_status_name(expected), reply.text);
+    }
+    return reply.push;
+}
+
+static void three_steps(demo *d)
+{
+    for (unsigned step = 1; step <= STEPS; step++) {
+        char what[64];
+        weft_push done = push(d, step, step, WEFT_OK);
+        check_workers(d, step, WEFT_OUTCOME_COMMITTED, step);
+        (void)snprintf(what, sizeof what, "step %u", step);
+        print_row(d, what, &done);
+    }
+}
+
+/* Version 4 is what step 2 was: an optimizer may go back too. */
+static void kill_a_worker(demo *d)
+{
+    ask_worker(d, 2, false, true);
+    weft_push failed = push(d, 2, 4, WEFT_E_LINK_CLOSED);
+    if (!demo_bury(&d->workers[2])) {
+        demo_fail("worker 3 was to be killed, and was not");
+    }
+    check_workers(d, 3, WEFT_OUTCOME_ABORTED, 3);
+    print_row(d, "a worker is killed while it receives", &failed);
+    start_worker(d, 2, d->saves[2], 3);
+    connect_trainer(d);
+    print_row(d, "it starts again from its last version", NULL);
+    weft_push done = push(d, 2, 4, WEFT_OK);
+    check_workers(d, 4, WEFT_OUTCOME_COMMITTED, 2);
+    print_row(d, "the same step again", &done);
+}
+
+static void kill_the_trainer(demo *d)
+{
+    demo_reply reply;
+    order_push(d, 3, 5, true);
+    if (demo_hear(&d->trainer, &reply) || !demo_bury(&d->trainer)) {
+        demo_fail("the trainer was to be killed, and was not");
+    }
+    for (unsigned i = 0; i < WORKERS; i++) { /* each sees its link close, and needs no deadline */
+        do {
+            ask_worker(d, i, false, false);
+        } while (d->infos[i].state != WEFT_IDLE);
+    }
+    check_workers(d, 4, WEFT_OUTCOME_UNCONFIRMED, 2);
+    print_row(d, "the trainer is killed before COMMIT", NULL);
+    demo_start_trainer(&d->trainer, d->steps[2], 4);
+    connect_trainer(d);
+    weft_push done = push(d, 3, 5, WEFT_OK);
+    check_workers(d, 5, WEFT_OUTCOME_COMMITTED, 3);
+    print_row(d, "a new trainer sends the step", &done);
+}
+
+int main(int count, char **arguments)
+{
+    char data[DEMO_PATH_BYTES];
+    const char *source = getenv("WEFT_SOURCE_DIR");
+    bool keep = false;
+    (void)snprintf(data, sizeof data, "%s/tests/data/minilm", source != NULL ? source : ".");
+    for (int i = 1; i < count; i++) {
+        if (strcmp(arguments[i], "--keep") == 0) {
+            keep = true;
+        } else if (strcmp(arguments[i], "--data") == 0 && i + 1 < count) {
+            (void)snprintf(data, sizeof data, "%s", arguments[++i]);
+        } else {
+            (void)printf(
+                "usage: weft-demo [--data FOLDER] [--keep]\n"
+                "  --data FOLDER  with base.safetensors and step1..3.patch.safetensors; without\n"
+                "                 it tests/data/minilm, here or in $WEFT_SOURCE_DIR\n"
+                "  --keep         keep the workers' files, and say where they are\n");
+            return strcmp(arguments[i], "--help") == 0 ? 0 : 2;
+        }
+    }
+    static demo d;
+    (void)snprintf(d.folder, sizeof d.folder, "/tmp/weft-demo-XXXXXX");
+    if (mkdtemp(d.folder) == NULL) {
+        demo_fail("cannot make a folder in /tmp");
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        write_path(d.saves[i], d.folder, "worker", i + 1, "");
+        write_path(d.asked[i], d.folder, "worker", i + 1, ".now");
+    }
+    rebuild_steps(&d, data);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        start_worker(&d, i, d.steps[0], 0);
+    }
+    demo_start_trainer(&d.trainer, d.steps[0], 0);
+    connect_trainer(&d);
+    print_head();
+    print_row(&d, "start", NULL);
+    three_steps(&d);
+    kill_a_worker(&d);
+    kill_the_trainer(&d);
+    demo_stop(&d.trainer);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        demo_stop(&d.workers[i]);
+    }
+    (void)printf("\nall held: everybody was idle after each row, and %u files of workers equal the "
+                 "recorded steps byte for byte\n",
+                 d.compared);
+    if (keep) {
+        (void)printf("the files are in %s\n", d.folder);
+    } else {
+        remove_files(&d);
+    }
+    return 0;
+}

@@ -1,0 +1,307 @@
+#include "demo_process.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SILENCE_MS 15000 /* after which a process is taken for stuck */
+#define TIMEOUT_MS 5000u /* of each state of a session */
+
+enum { MESSAGE_PAYLOAD = 7 }; /* spec/frames.yaml */
+
+void demo_fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)fprintf(stderr, "weft-demo: ");
+    (void)vfprintf(stderr, format, arguments);
+    (void)fprintf(stderr, "\n");
+    va_end(arguments);
+    exit(1);
+}
+
+static void must(weft_status status, const char *what)
+{
+    if (status != WEFT_OK) {
+        demo_fail("%s: %s (%s)", what, weft_status_text(status), weft_status_name(status));
+    }
+}
+
+/* ---- both ends of a socket pair ---- */
+
+static bool receive(int socket, void *bytes, size_t length)
+{
+    ssize_t n = recv(socket, bytes, length, MSG_WAITALL);
+    return n == (ssize_t)length;
+}
+
+static void transmit(int socket, const void *bytes, size_t length)
+{
+    if (send(socket, bytes, length, MSG_NOSIGNAL) != (ssize_t)length && errno != EPIPE) {
+        demo_fail("cannot talk to a process: %s", strerror(errno));
+    }
+}
+
+void demo_tell(const demo_process *process, const demo_command *command)
+{
+    transmit(process->socket, command, sizeof *command);
+}
+
+bool demo_hear(const demo_process *process, demo_reply *reply)
+{
+    struct pollfd waits = {.fd = process->socket, .events = POLLIN};
+    if (poll(&waits, 1, SILENCE_MS) == 0) {
+        demo_fail("process %d has said nothing for %d ms", (int)process->pid, SILENCE_MS);
+    }
+    if (!receive(process->socket, reply, sizeof *reply)) {
+        return false;
+    }
+    if (reply->failed) {
+        demo_fail("process %d: %s", (int)process->pid, reply->text);
+    }
+    return true;
+}
+
+/* Forks; returns the child's socket in the child, and -1 in the parent. */
+static int start(demo_process *process)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        demo_fail("socketpair: %s", strerror(errno));
+    }
+    (void)fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0) {
+        demo_fail("fork: %s", strerror(errno));
+    }
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)close(pair[0]);
+        return pair[1];
+    }
+    (void)close(pair[1]);
+    *process = (demo_process){.pid = pid, .socket = pair[0]};
+    return -1;
+}
+
+bool demo_bury(demo_process *process)
+{
+    int status = 0;
+    while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    (void)close(process->socket);
+    *process = (demo_process){0};
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+void demo_stop(demo_process *process)
+{
+    if (process->pid != 0) {
+        (void)shutdown(process->socket, SHUT_WR); /* the end of its commands is its end */
+        (void)demo_bury(process);
+    }
+}
+
+typedef struct serving {
+    weft_file *file;
+    weft_worker *worker;
+    const char *saves;
+    bool die, save;
+} serving;
+
+/* Waits until the net or the commander has something, and lets the net do it; saves what was
+ * committed when the workers and the trainer have nothing more to say. False: no more commands. */
+static bool wait_for_command(weft_net *net, int socket, demo_command *command, serving *s)
+{
+    for (;;) {
+        struct pollfd waits[2] = {{.fd = weft_net_fd(net), .events = POLLIN},
+                                  {.fd = socket, .events = POLLIN}};
+        (void)poll(waits, 2, weft_net_next_ms(net));
+        must(weft_net_poll(net), "net");
+        if (s != NULL && s->save) {
+            s->save = false;
+            must(weft_file_save(s->file, s->saves, NULL), s->saves);
+        }
+        if (waits[1].revents != 0) {
+            return receive(socket, command, sizeof *command);
+        }
+    }
+}
+
+/* ---- worker ---- */
+
+/* Not here: inference stands still. */
+static void save_later(void *context, uint64_t version, uint64_t digest)
+{
+    (void)version;
+    (void)digest;
+    ((serving *)context)->save = true;
+}
+
+static void die_in_the_middle(void *context, const weft_trace *record)
+{
+    const serving *s = context;
+    if (s->die && record->kind == WEFT_TRACE_RECEIVED && record->message == MESSAGE_PAYLOAD &&
+        record->offset > 0) {
+        (void)raise(SIGKILL);
+    }
+}
+
+static void serve(int socket, unsigned number, const char *path, uint64_t version,
+                  const char *saves)
+{
+    serving s = {.saves = saves};
+    weft_worker_config config = WEFT_WORKER_CONFIG_INIT;
+    weft_net *net;
+    demo_reply reply = {0};
+    demo_command command;
+    char name[16];
+    (void)snprintf(name, sizeof name, "worker %u", number);
+    must(weft_file_open(&s.file, path, NULL, NULL), path);
+    must(weft_model_create(&config.model, NULL), "model");
+    must(weft_file_add_to_model(s.file, config.model), "model");
+    config.name = name;
+    config.version = version;
+    config.timeout_ms = TIMEOUT_MS;
+    config.hooks = (weft_hooks){.context = &s, .committed = save_later, .trace = die_in_the_middle};
+    must(weft_worker_create(&s.worker, &config), "worker");
+    must(weft_net_create(&net), "net");
+    must(weft_net_listen(net, s.worker, "127.0.0.1:0", &reply.port), "listen");
+    weft_worker_get_info(s.worker, &reply.worker);
+    transmit(socket, &reply, sizeof reply);
+    while (wait_for_command(net, socket, &command, &s)) {
+        s.die = command.die;
+        if (command.path[0] != '\0') {
+            must(weft_file_save(s.file, command.path, NULL), command.path);
+        }
+        weft_worker_get_info(s.worker, &reply.worker);
+        transmit(socket, &reply, sizeof reply);
+    }
+    weft_net_destroy(net);
+    weft_worker_destroy(s.worker);
+    weft_model_destroy(config.model);
+    weft_file_close(s.file);
+}
+
+void demo_start_worker(demo_process *process, unsigned number, const char *model, uint64_t version,
+                       const char *saves)
+{
+    int socket = start(process);
+    if (socket >= 0) {
+        serve(socket, number, model, version, saves);
+        exit(0);
+    }
+}
+
+/* ---- trainer ---- */
+
+typedef struct training {
+    weft_file *file;
+    weft_model *model;
+    weft_trainer *trainer;
+    weft_net *net;
+    bool die;
+    uint16_t ports[3];
+} training;
+
+static void die_when_all_have_applied(void *context, const weft_trace *record)
+{
+    const training *t = context;
+    if (t->die && record->kind == WEFT_TRACE_TRANSITION && record->to == WEFT_FINISHED) {
+        (void)raise(SIGKILL); /* before any COMMIT has left */
+    }
+}
+
+/* What an optimizer does to the weights, read from a recorded step. */
+static void step_to(const training *t, const char *path)
+{
+    weft_file *step;
+    weft_model *model;
+    must(weft_file_open(&step, path, NULL, NULL), path);
+    must(weft_model_create(&model, NULL), "model");
+    must(weft_file_add_to_model(step, model), "model");
+    for (size_t i = 0; i < weft_model_count(model); i++) {
+        const weft_tensor *from = weft_model_tensor(model, i), *to = weft_model_tensor(t->model, i);
+        memcpy(to->data, from->data,
+               (size_t)weft_model_elements(model, i) * weft_dtype_bytes(from->dtype));
+    }
+    weft_model_destroy(model);
+    weft_file_close(step);
+}
+
+static void connect_to(training *t, const demo_command *command)
+{
+    char address[32];
+    for (size_t i = 0; i < 3; i++) {
+        if (t->ports[i] == command->ports[i]) {
+            continue;
+        }
+        if (t->ports[i] != 0) {
+            (void)snprintf(address, sizeof address, "127.0.0.1:%u", t->ports[i]);
+            must(weft_net_disconnect(t->net, t->trainer, address), address);
+        }
+        t->ports[i] = command->ports[i];
+        (void)snprintf(address, sizeof address, "127.0.0.1:%u", t->ports[i]);
+        must(weft_net_connect(t->net, t->trainer, address), address);
+    }
+    must(weft_net_workers_wait(t->net, t->trainer, 3, (int)TIMEOUT_MS), weft_net_text(t->net));
+}
+
+static void push(training *t, const demo_command *command, demo_reply *reply)
+{
+    t->die = command->die;
+    step_to(t, command->path);
+    weft_status status =
+        weft_net_push_wait(t->net, t->trainer, WEFT_SPARSE, command->version, &reply->push);
+    (void)snprintf(reply->text, sizeof reply->text, "%s",
+                   status == WEFT_OK ? "" : weft_trainer_detail(t->trainer)->text);
+    if (reply->push.workers == 0) { /* it did not even begin */
+        reply->failed = true;
+    }
+}
+
+static void train(int socket, const char *path, uint64_t version)
+{
+    training t = {0};
+    weft_trainer_config config = WEFT_TRAINER_CONFIG_INIT;
+    demo_command command;
+    must(weft_file_open(&t.file, path, NULL, NULL), path);
+    must(weft_model_create(&t.model, NULL), "model");
+    must(weft_file_add_to_model(t.file, t.model), "model");
+    config.model = t.model;
+    config.base_version = version;
+    config.timeout_ms = TIMEOUT_MS;
+    config.hooks = (weft_hooks){.context = &t, .trace = die_when_all_have_applied};
+    must(weft_trainer_create(&t.trainer, &config), "trainer");
+    must(weft_net_create(&t.net), "net");
+    while (wait_for_command(t.net, socket, &command, NULL)) {
+        demo_reply reply = {0};
+        if (command.order == DEMO_CONNECT) {
+            connect_to(&t, &command);
+        } else {
+            push(&t, &command, &reply);
+        }
+        transmit(socket, &reply, sizeof reply);
+    }
+    weft_net_destroy(t.net);
+    weft_trainer_destroy(t.trainer);
+    weft_model_destroy(t.model);
+    weft_file_close(t.file);
+}
+
+void demo_start_trainer(demo_process *process, const char *model, uint64_t version)
+{
+    int socket = start(process);
+    if (socket >= 0) {
+        train(socket, model, version);
+        exit(0);
+    }
+}

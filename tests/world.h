@@ -1,0 +1,79 @@
+/* One trainer and some workers of one process, connected by queues of bytes, with a clock that only
+ * the test moves. No sockets and no threads: every schedule can be replayed from its seed. */
+#ifndef WEFT_TESTS_WORLD_H
+#define WEFT_TESTS_WORLD_H
+
+#include "support.h"
+#include "weft.h"
+
+#define WORLD_WORKERS_MAX 8u
+
+typedef struct world_queue { /* bytes on the wire, in one direction */
+    uint8_t *bytes;
+    size_t length, capacity;
+} world_queue;
+
+typedef struct world_worker {
+    struct test_world *world;
+    uint32_t number;
+    weft_worker *worker;
+    test_model *model;
+    test_allocator memory;
+    bool connected, stopped; /* stopped: its bytes lie on the wire, and it does not see the time */
+    uint32_t here, there;    /* the link's number on the worker and on the trainer */
+    world_queue in, out;
+    unsigned pauses, resumes, commits, failures;
+    bool paused;
+} world_worker;
+
+typedef struct test_world {
+    test_random random;
+    weft_trainer *trainer;
+    test_model *current, *base;
+    test_allocator memory; /* the trainer's */
+    uint32_t count;
+    world_worker workers[WORLD_WORKERS_MAX];
+    uint64_t now_ns;
+    unsigned commits, failures;
+    /* Called for each record of anybody; worker is NULL for the trainer's. May cut and stop. */
+    void (*watch)(struct test_world *world, world_worker *worker, const weft_trace *record);
+    void *watch_context;
+} test_world;
+
+typedef struct world_options {
+    uint32_t workers;
+    size_t tensors;
+    uint64_t version;
+    uint64_t update_bytes;
+    uint64_t worker_budget_bytes, trainer_budget_bytes; /* 0: the default */
+    weft_baseline_policy baseline;
+    uint32_t timeout_ms, keepalive_ms; /* 0: the default */
+} world_options;
+
+test_world *world_create(const world_options *options);
+/* Checks that nothing leaks. */
+void world_destroy(test_world *world);
+
+void world_connect(test_world *world, uint32_t worker);
+/* Both ends learn that the link is gone. Safe within watch: it takes effect at the next turn. */
+void world_cut(test_world *world, uint32_t worker);
+/* The process is gone: its memory too; the trainer sees the link close. */
+void world_kill(test_world *world, uint32_t worker);
+/* A new process with this content and version, connected. */
+void world_revive(test_world *world, uint32_t worker, const test_model *content, uint64_t version);
+/* Moves one piece of bytes one step further; false when there is none. */
+bool world_turn(test_world *world);
+/* Moves bytes until nothing moves any more. */
+void world_settle(test_world *world);
+/* Moves the clock and then the bytes. */
+void world_wait(test_world *world, uint64_t milliseconds);
+/* Push, and settle; the answer is weft_trainer_result's, or weft_trainer_push's refusal. */
+weft_status world_push(test_world *world, weft_kind kind, uint64_t version, weft_push *push);
+/* Everybody connected is idle, intact, not paused, and holds exactly this content and version. */
+void world_check(test_world *world, const test_model *content, uint64_t version);
+/* The trainer is idle and its base has this content and version. */
+void world_check_base(const test_world *world, const test_model *content, uint64_t version);
+/* Changes the current weights, pushes them, and checks that everybody holds them. */
+void world_push_and_check(test_world *world, weft_kind kind, unsigned per_mille, uint64_t version);
+
+#endif
