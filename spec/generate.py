@@ -9,6 +9,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 import yaml
 
@@ -25,6 +26,14 @@ def load(name):
 
 def c_string(text):
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def commented(code, text):
+    """A line of C and its comment: behind it where that fits, otherwise above it."""
+    if len("    %s /* %s */" % (code, text)) <= 100:
+        return "    %s /* %s */" % (code, text)
+    above = textwrap.wrap("/* %s */" % text, 96, subsequent_indent=" * ", break_long_words=False)
+    return "\n".join("    " + line for line in above + [code])
 
 
 # ---- errors -----------------------------------------------------------------------------------------------------------
@@ -49,7 +58,7 @@ def errors_header(spec):
         lines.append("    /* %s: %s */" % (group, about["text"]))
         for code, name, of, text, _ in rows:
             if of == group:
-                lines.append("    WEFT_E_%s = %d, /* %s */" % (name, code, text))
+                lines.append(commented("WEFT_E_%s = %d," % (name, code), text))
     return "\n".join(lines + ["} weft_status;", "", "#endif", ""])
 
 
@@ -90,9 +99,9 @@ def check_session(spec):
 
 def states_header(spec):
     lines = ["/* " + NOTE % "session.yaml" + " */", "#ifndef WEFT_STATES_H", "#define WEFT_STATES_H", "", "typedef enum weft_state {"]
-    lines += ["    WEFT_%s = %d, /* %s */" % (s.upper(), i, text) for i, (s, text) in enumerate(spec["states"].items())]
+    lines += [commented("WEFT_%s = %d," % (s.upper(), i), text) for i, (s, text) in enumerate(spec["states"].items())]
     lines += ["} weft_state;", "#define WEFT_STATE_COUNT %d" % len(spec["states"]), "", "typedef enum weft_event {"]
-    lines += ["    WEFT_EVENT_%s = %d, /* %s */" % (e.upper(), i, text) for i, (e, text) in enumerate(spec["events"].items())]
+    lines += [commented("WEFT_EVENT_%s = %d," % (e.upper(), i), text) for i, (e, text) in enumerate(spec["events"].items())]
     return "\n".join(lines + ["} weft_event;", "#define WEFT_EVENT_COUNT %d" % len(spec["events"]), "", "#endif", ""])
 
 
@@ -181,7 +190,7 @@ def frame_header(spec):
     largest = max(body_bytes(spec, m) for m in spec["messages"])
     lines += ["#define WEFT_FRAME_FIELDS_MAX %du /* bytes of the longest body without its tail */" % largest, "",
               "typedef enum weft_message_type {"]
-    lines += ["    WEFT_MESSAGE_%s = %d, /* %s: %s */" % (m["name"], m["number"], m["from"], m["text"]) for m in spec["messages"]]
+    lines += [commented("WEFT_MESSAGE_%s = %d," % (m["name"], m["number"]), "%s: %s" % (m["from"], m["text"])) for m in spec["messages"]]
     lines += ["} weft_message_type;", "#define WEFT_MESSAGE_TYPE_END %d" % (1 + max(m["number"] for m in spec["messages"])), "",
               "/* Every field that any message has; those that a message does not have are zero. Plain data: no pointers. */",
               "typedef struct weft_message {",
@@ -189,7 +198,8 @@ def frame_header(spec):
     for width in (8, 4, 1):
         for name in used:
             if WIDTH[spec["fields"][name]["type"]] == width:
-                lines.append("    %s %s; /* %s */" % (C_TYPE[spec["fields"][name]["type"]], name, spec["fields"][name]["text"]))
+                lines.append(commented("%s %s;" % (C_TYPE[spec["fields"][name]["type"]], name),
+                                       spec["fields"][name]["text"]))
         if width == 4:
             lines.append("    uint32_t tail; /* bytes of the tail, which stands behind the fields */")
     lines += ["    uint8_t type; /* weft_message_type */", "} weft_message;", "",

@@ -14,21 +14,32 @@
 #define WEFT_FRAME_FIELDS_MAX 42u /* bytes of the longest body without its tail */
 
 typedef enum weft_message_type {
-    WEFT_MESSAGE_HELLO = 1, /* worker: first message on every connection: who the worker is, what it holds, and how its last epoch ended */
-    WEFT_MESSAGE_START = 2, /* trainer: a session begins; answered by STARTED, or FAILED with what the worker holds */
+    /* worker: first message on every connection: who the worker is, what it holds, and how its last
+     * epoch ended */
+    WEFT_MESSAGE_HELLO = 1,
+    /* trainer: a session begins; answered by STARTED, or FAILED with what the worker holds */
+    WEFT_MESSAGE_START = 2,
     WEFT_MESSAGE_STARTED = 3, /* worker: the worker holds the base and takes part */
     WEFT_MESSAGE_UPDATE = 4, /* trainer: an update is announced; its document follows */
-    WEFT_MESSAGE_DOCUMENT = 5, /* trainer: a piece of the document; when it is complete the worker answers READY or FAILED */
-    WEFT_MESSAGE_READY = 6, /* worker: the document is valid against the model, and staging is reserved */
-    WEFT_MESSAGE_PAYLOAD = 7, /* trainer: a piece of the payload (transport tcp); sent only after every worker is READY */
-    WEFT_MESSAGE_STAGED = 8, /* worker: every byte is here and verified, the undo log is written, the digest will be right */
+    /* trainer: a piece of the document; when it is complete the worker answers READY or FAILED */
+    WEFT_MESSAGE_DOCUMENT = 5,
+    /* worker: the document is valid against the model, and staging is reserved */
+    WEFT_MESSAGE_READY = 6,
+    /* trainer: a piece of the payload (transport tcp); sent only after every worker is READY */
+    WEFT_MESSAGE_PAYLOAD = 7,
+    /* worker: every byte is here and verified, the undo log is written, the digest will be right */
+    WEFT_MESSAGE_STAGED = 8,
     WEFT_MESSAGE_APPLY = 9, /* trainer: every worker is STAGED: pause inference and write */
-    WEFT_MESSAGE_APPLIED = 10, /* worker: the new content is in place; the worker can still go back */
+    /* worker: the new content is in place; the worker can still go back */
+    WEFT_MESSAGE_APPLIED = 10,
     WEFT_MESSAGE_COMMIT = 11, /* trainer: every worker has APPLIED: keep it */
     WEFT_MESSAGE_COMMITTED = 12, /* worker: the new version serves */
-    WEFT_MESSAGE_ABORT = 13, /* trainer: the session is over: go back to the base; answered by ABORTED */
+    /* trainer: the session is over: go back to the base; answered by ABORTED */
+    WEFT_MESSAGE_ABORT = 13,
     WEFT_MESSAGE_ABORTED = 14, /* worker: the worker is idle and holds what it says */
-    WEFT_MESSAGE_FAILED = 15, /* worker: the worker refuses START, or ended the session by itself; it is idle and holds what it says */
+    /* worker: the worker refuses START, or ended the session by itself; it is idle and holds what
+     * it says */
+    WEFT_MESSAGE_FAILED = 15,
     WEFT_MESSAGE_PING = 16, /* both: the link is alive; answered by PONG */
     WEFT_MESSAGE_PONG = 17, /* both: answer to PING */
 } weft_message_type;
@@ -47,17 +58,22 @@ typedef struct weft_message {
     uint64_t target_digest; /* digest that the session leads to */
     uint64_t document_bytes; /* length of the document, which follows in DOCUMENT frames */
     uint64_t payload_bytes; /* length of the payload, which follows after READY */
-    uint64_t payload_digest; /* digest over document and payload (spec/protocol.md, Payload digest) */
-    uint64_t offset; /* where in the document or payload the tail belongs; pieces come in order, without gaps */
+    /* digest over document and payload (spec/protocol.md, Payload digest) */
+    uint64_t payload_digest;
+    /* where in the document or payload the tail belongs; pieces come in order, without gaps */
+    uint64_t offset;
     uint64_t changed; /* elements that the update would change or has changed */
     uint32_t protocol; /* highest protocol version that the sender speaks */
     uint32_t updates; /* number of updates in the session, at least 1 */
     uint32_t update; /* number of the update within the session, from 0 */
     int32_t code; /* the cause, a number of spec/errors.yaml */
-    uint32_t timeout_ms; /* time that the session may spend in each state before it is a fault; the worker takes the shorter of this and its own */
+    /* time that the session may spend in each state before it is a fault; the worker takes the
+     * shorter of this and its own */
+    uint32_t timeout_ms;
     uint32_t tail; /* bytes of the tail, which stands behind the fields */
     uint8_t condition; /* weft_condition: 0 intact, 1 torn, 2 lost */
-    uint8_t outcome; /* weft_outcome of last_epoch: 0 none, 1 committed, 2 aborted, 3 unconfirmed, 4 undecided */
+    /* weft_outcome of last_epoch: 0 none, 1 committed, 2 aborted, 3 unconfirmed, 4 undecided */
+    uint8_t outcome;
     uint8_t kind; /* weft_kind: 1 sparse, 2 baseline */
     uint8_t state; /* weft_state in which the fault was found */
     uint8_t transport; /* how the payload travels: 1 tcp (PAYLOAD frames on this connection) */

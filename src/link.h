@@ -2,8 +2,8 @@
  * watches for silence. Worker and trainer use the same one. A link takes a fixed amount of memory,
  * whatever its peer does:
  *
- *   in      the head of the frame that arrives, and a text tail; the tail of DOCUMENT and PAYLOAD is
- *           handed on as it comes
+ *   in      the head of the frame that arrives, and a text tail; the tail of DOCUMENT and PAYLOAD
+ *           is handed on as it comes
  *   out     a small buffer for control frames; a peer that does not read them loses the link
  *   piece   one DOCUMENT or PAYLOAD frame whose tail is borrowed from the session's own memory, so
  *           that a slow worker costs the trainer nothing but this struct

@@ -15,7 +15,7 @@ static void describe(weft_trainer *trainer, weft_status status, uint32_t link)
     weft_state state = weft_session_state(&trainer->core.machine);
     const weft_peer *peer = NULL;
     if (link < trainer->peers_end) {
-        /* cppcheck-suppress arrayIndexOutOfBounds ; it does not see that WEFT_LINK_NONE is not below */
+        /* cppcheck-suppress arrayIndexOutOfBounds ; WEFT_LINK_NONE is not below */
         peer = trainer->peers[link];
     }
     const char *text = weft_status_text(status);

@@ -39,16 +39,22 @@ typedef enum weft_status {
     WEFT_E_META_DUPLICATE_TENSOR = -222, /* a tensor stands twice in one document */
     WEFT_E_META_NAME_TOO_LONG = -223, /* a tensor's name is empty or longer than the limit */
     WEFT_E_META_TOO_MANY_TENSORS = -224, /* the document names more tensors than the limit */
-    WEFT_E_META_PAYLOAD_TOO_LARGE = -225, /* the payload that the document announces is above the budget */
+    /* the payload that the document announces is above the budget */
+    WEFT_E_META_PAYLOAD_TOO_LARGE = -225,
     WEFT_E_META_SESSION_MISMATCH = -226, /* the document contradicts the session that carries it */
-    WEFT_E_META_WRONG_LAYOUT = -227, /* the payload layout in the document is not the one that follows from its patches */
-    WEFT_E_META_BAD_DIGEST_TEXT = -228, /* a digest is not written as 0x and 16 lower-case hexadecimal digits */
+    /* the payload layout in the document is not the one that follows from its patches */
+    WEFT_E_META_WRONG_LAYOUT = -227,
+    /* a digest is not written as 0x and 16 lower-case hexadecimal digits */
+    WEFT_E_META_BAD_DIGEST_TEXT = -228,
     /* base: a worker does not hold what the update builds on */
-    WEFT_E_BASE_MISMATCH = -301, /* the worker holds another version or digest than the update builds on */
+    /* the worker holds another version or digest than the update builds on */
+    WEFT_E_BASE_MISMATCH = -301,
     WEFT_E_MODEL_MISMATCH = -302, /* trainer and worker disagree about names or dtypes or shapes */
     WEFT_E_TORN = -303, /* the weights are torn by an interrupted baseline */
-    WEFT_E_LOST = -304, /* the weights are lost with their device context or by a failed roll-back */
-    WEFT_E_DIGEST_MISMATCH = -305, /* the content after the update would not have the announced digest */
+    /* the weights are lost with their device context or by a failed roll-back */
+    WEFT_E_LOST = -304,
+    /* the content after the update would not have the announced digest */
+    WEFT_E_DIGEST_MISMATCH = -305,
     WEFT_E_BASELINE_INCOMPLETE = -306, /* a baseline does not cover every element of the model */
     /* peer: the other end broke the protocol */
     WEFT_E_FRAME_MALFORMED = -401, /* a frame's header or body is not of this protocol */
@@ -59,13 +65,15 @@ typedef enum weft_status {
     WEFT_E_DEADLINE = -406, /* the deadline of the session's state has passed */
     WEFT_E_ABORTED = -407, /* the other end aborted the session */
     WEFT_E_PEER_FAILED = -408, /* a worker reported a failure */
-    WEFT_E_IN_DOUBT = -409, /* the link was lost after the update was applied and before its outcome was heard */
+    /* the link was lost after the update was applied and before its outcome was heard */
+    WEFT_E_IN_DOUBT = -409,
     WEFT_E_UNCONFIRMED = -410, /* the update is committed and not every worker has confirmed it */
     WEFT_E_PROTOCOL_VERSION = -411, /* the other end speaks another version of the protocol */
     WEFT_E_HELLO_MISSING = -412, /* the first message on a link was not HELLO */
     /* transport: the connection or the collective failed */
     WEFT_E_LINK_CLOSED = -501, /* the other end closed the connection */
-    WEFT_E_LINK_SILENT = -502, /* nothing was heard on the link for longer than the keep-alive allows */
+    /* nothing was heard on the link for longer than the keep-alive allows */
+    WEFT_E_LINK_SILENT = -502,
     WEFT_E_LINK_OVERFLOW = -503, /* the other end does not read its control messages */
     WEFT_E_CONNECT = -504, /* the connection could not be made */
     WEFT_E_LISTEN = -505, /* the address cannot be listened on */
@@ -76,7 +84,8 @@ typedef enum weft_status {
     /* device: device memory */
     WEFT_E_INDEX_OUT_OF_BOUNDS = -601, /* an index is not below the number of elements */
     WEFT_E_INDEX_ORDER = -602, /* the indices of a tensor are not strictly increasing */
-    WEFT_E_PAYLOAD_DIGEST = -603, /* the payload that arrived is not the payload that was announced */
+    /* the payload that arrived is not the payload that was announced */
+    WEFT_E_PAYLOAD_DIGEST = -603,
     WEFT_E_PAYLOAD_OFFSET = -604, /* a piece of the payload is not where it belongs */
     WEFT_E_DEVICE_FAILED = -605, /* an operation of the device failed */
     /* resource: a limit */
@@ -92,7 +101,8 @@ typedef enum weft_status {
     WEFT_E_FILE_HEADER_SYNTAX = -905, /* the header is not the JSON that safetensors prescribes */
     WEFT_E_FILE_DTYPE = -906, /* a tensor's dtype is unknown */
     WEFT_E_FILE_SHAPE = -907, /* a tensor's shape is not allowed */
-    WEFT_E_FILE_OFFSETS = -908, /* a tensor's data offsets overlap or leave a gap or do not fit its shape */
+    /* a tensor's data offsets overlap or leave a gap or do not fit its shape */
+    WEFT_E_FILE_OFFSETS = -908,
     WEFT_E_FILE_DUPLICATE_TENSOR = -909, /* a tensor stands twice in the header */
     WEFT_E_FILE_NOT_A_PATCH = -910, /* the file is not a weft patch */
     WEFT_E_FILE_PATCH = -911, /* the patch contradicts itself or its model */

@@ -5,9 +5,13 @@
 typedef enum weft_state {
     WEFT_IDLE = 0, /* no session; inference runs */
     WEFT_STARTED = 1, /* the session is agreed; nothing of it has arrived yet */
-    WEFT_RECEIVING = 2, /* at least one update is valid and has its staging; the weights are only read */
-    WEFT_APPLYING = 3, /* every byte is staged and verified, inference is paused, the new elements are being written */
-    WEFT_FINISHED = 4, /* the new content is in place and its digest is right; the outcome is the trainer's to decide */
+    /* at least one update is valid and has its staging; the weights are only read */
+    WEFT_RECEIVING = 2,
+    /* every byte is staged and verified, inference is paused, the new elements are being written */
+    WEFT_APPLYING = 3,
+    /* the new content is in place and its digest is right; the outcome is the trainer's to decide
+     * */
+    WEFT_FINISHED = 4,
     WEFT_FAILED = 5, /* a cause is recorded; what was written is being undone */
 } weft_state;
 #define WEFT_STATE_COUNT 6
@@ -18,7 +22,9 @@ typedef enum weft_event {
     WEFT_EVENT_APPLY = 2, /* every announced byte of every update is staged and verified */
     WEFT_EVENT_APPLIED = 3, /* the new content is in place */
     WEFT_EVENT_COMMIT = 4, /* the decision is to keep it */
-    WEFT_EVENT_FAULT = 5, /* anything that must not happen did, a deadline and an abort included; the first cause is kept */
+    /* anything that must not happen did, a deadline and an abort included; the first cause is kept
+     * */
+    WEFT_EVENT_FAULT = 5,
     WEFT_EVENT_RESET = 6, /* the clean-up is over, whatever came of it */
 } weft_event;
 #define WEFT_EVENT_COUNT 7

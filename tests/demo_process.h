@@ -1,5 +1,5 @@
-/* The processes of the demonstration: a worker and a trainer, each forked, each told what to do over
- * a socket pair. They use weft.h only, as a serving stack or a trainer would. */
+/* The processes of the demonstration: a worker and a trainer, each forked, each told what to do
+ * over a socket pair. They use weft.h only, as a serving stack or a trainer would. */
 #ifndef WEFT_TESTS_DEMO_PROCESS_H
 #define WEFT_TESTS_DEMO_PROCESS_H
 

@@ -288,6 +288,9 @@ static void test_random_pairs(void **state)
         weft_plan plan;
         pair_begin(&random, &p, 1 + round % 30, kind, changes[round % 5]);
         p.request.update_bytes = round % 4 == 0 ? 0 : 1 + test_random_below(&random, 6000);
+        if (round % 4 == 1) { /* exactly what the first patches take */
+            p.request.update_bytes = patch_bytes(&p, 0) + (round % 30 > 0 ? patch_bytes(&p, 1) : 0);
+        }
         assert_int_equal(weft_plan_make(&plan, &p.request), WEFT_OK);
         check_plan(&random, &p, &plan);
         most_updates = plan.update_count > most_updates ? plan.update_count : most_updates;

@@ -733,6 +733,22 @@ static void test_pieces_that_do_not_continue(void **state)
     }
 }
 
+/* Over the end, in a second piece: of the document and of the payload. */
+static void test_a_piece_over_the_end(void **state)
+{
+    bench b;
+
+    (void)state;
+    reach(&b, AT_DOCUMENT);
+    hear(&b, piece_of(WEFT_MESSAGE_DOCUMENT, 0, 0, 20));
+    hear(&b, piece_of(WEFT_MESSAGE_DOCUMENT, 0, 20, 11));
+    assert_rolled_back(&b, AT_DOCUMENT, "PAYLOAD_OFFSET", true, WEFT_OUTCOME_ABORTED);
+    reach(&b, AT_PAYLOAD);
+    hear(&b, piece_of(WEFT_MESSAGE_PAYLOAD, 0, 0, 79));
+    hear(&b, piece_of(WEFT_MESSAGE_PAYLOAD, 0, 79, 2));
+    assert_rolled_back(&b, AT_PAYLOAD, "PAYLOAD_OFFSET", true, WEFT_OUTCOME_ABORTED);
+}
+
 static void test_an_empty_payload_is_one_empty_piece(void **state)
 {
     weft_message update = update_of(0);
@@ -1191,6 +1207,8 @@ static void check_core(const bench *b, const shadow *s, const weft_worker_core *
     assert_true(!core->paused || core->streamed || at == WEFT_APPLYING || at == WEFT_FINISHED ||
                 at == WEFT_FAILED);
     assert_int_equal(core->paused, core->written);
+    assert_true(core->document_taken <= core->document_bytes);
+    assert_true(core->payload_taken <= core->payload_bytes);
     assert_true(core->last_epoch >= before->last_epoch);
     assert_true(core->condition == WEFT_INTACT || (core->version == 0 && core->digest == 0));
     if (committed == 0 && core->condition == WEFT_INTACT) {
@@ -1297,6 +1315,7 @@ int main(void)
         cmocka_unit_test(test_other_links_and_epochs_do_not_touch_a_session),
         cmocka_unit_test(test_abort_while_idle),
         cmocka_unit_test(test_pieces_that_do_not_continue),
+        cmocka_unit_test(test_a_piece_over_the_end),
         cmocka_unit_test(test_an_empty_payload_is_one_empty_piece),
         cmocka_unit_test(test_limits_of_an_update),
         cmocka_unit_test(test_deadline_at_every_stage),

@@ -155,9 +155,8 @@ static void test_message_without_a_session(void **state)
     assert_int_equal(f->answer.type, WEFT_MESSAGE_FAILED);
     assert_int_equal((weft_status)f->answer.code, WEFT_E_UNEXPECTED_MESSAGE);
     fixture_check_old(f);
-    fixture_say_plain(
-        f,
-        WEFT_MESSAGE_ABORT); /* of a session that never began here: answered, and its epoch is over */
+    /* Of a session that never began here: answered, and its epoch is over. */
+    fixture_say_plain(f, WEFT_MESSAGE_ABORT);
     assert_int_equal(f->answer.type, WEFT_MESSAGE_ABORTED);
     weft_message start = fixture_start_message(f);
     assert_int_equal(fixture_say(f, &start, NULL), WEFT_OK);

@@ -1,4 +1,5 @@
-/* A worker, and a trainer that the test plays frame by frame: what the tests of the worker share. */
+/* A worker, and a trainer that the test plays frame by frame: what the tests of the worker share.
+ */
 #ifndef WEFT_TESTS_WORKER_FIXTURE_H
 #define WEFT_TESTS_WORKER_FIXTURE_H
 
@@ -40,7 +41,8 @@ void fixture_destroy(fixture *f);
 weft_message fixture_start_message(const fixture *f);
 /* Gives a frame to the worker, and hears its answer. Returns what weft_worker_receive does. */
 weft_status fixture_say(fixture *f, weft_message *message, const void *tail);
-/* What the worker wants to say, into answer and text; type 0 if it says nothing. The last one wins. */
+/* What the worker wants to say, into answer and text; type 0 if it says nothing. The last one wins.
+ */
 void fixture_listen_to_worker(fixture *f);
 /* A new link, past HELLO. */
 void fixture_open_link(fixture *f);

@@ -5,9 +5,10 @@
  *           ├─ dialer        an address that a trainer wants to be connected to, now and later
  *           └─ connection    one TCP stream and one link of an endpoint
  *
- * Callbacks of libuv only feed bytes and note what happened. Everything else is done by one pass over
- * these lists, before and after libuv runs (net.c): tick, pump, close what is broken, dial again.
- * So there is one place where output leaves, and an input on one link may cause output on all.
+ * Callbacks of libuv only feed bytes and note what happened. Everything else is done by one pass
+ * over these lists, before and after libuv runs (net.c): tick, pump, close what is broken, dial
+ * again. So there is one place where output leaves, and an input on one link may cause output on
+ * all.
  *
  * An object that has a handle of libuv's lives until the handle's close callback; it leaves its
  * list, and loses its link, when the closing begins. */
