@@ -5,8 +5,8 @@
  * the widths of index and element as parameters, and compiled for each pair of widths. */
 #include "device.h"
 
+#include "device_host.h"
 #include "digest.h"
-#include "host.h"
 
 /* Calls function(segment, index_bytes, element_bytes) with constants. The widths were checked. */
 #define WITH_WIDTHS(function, segment)                                                             \

@@ -34,7 +34,8 @@ weft_status weft_frame_decode_header(const uint8_t header[WEFT_FRAME_HEADER_BYTE
     uint32_t body = weft_get32(header + AT_BODY);
     uint32_t tail = weft_get32(header + AT_TAIL);
     uint32_t fields = weft_message_fields_bytes(type);
-    if (tail > weft_message_tail_max(type) || body != fields + tail) {
+    if (tail > weft_message_tail_max(type) || body != fields + tail ||
+        weft_get64(header + AT_EPOCH) > WEFT_EPOCH_MAX) {
         return WEFT_E_FRAME_MALFORMED;
     }
     memset(message, 0, sizeof *message);

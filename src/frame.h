@@ -11,6 +11,9 @@
 #include "frame_messages.h"
 #include "weft_errors.h"
 
+/* Epochs only grow, so that one frame with the largest number would use up all that are left. */
+#define WEFT_EPOCH_MAX (UINT64_MAX >> 1)
+
 #define WEFT_FRAME_HEAD_MAX (WEFT_FRAME_HEADER_BYTES + WEFT_FRAME_FIELDS_MAX)
 
 typedef enum weft_sender { WEFT_SENDER_WORKER = 0, WEFT_SENDER_TRAINER = 1 } weft_sender;

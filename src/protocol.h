@@ -22,6 +22,8 @@
 #define WEFT_LINK_ALL                                                                              \
     (UINT32_MAX - 2) /* trainer: every member of the session that has not failed */
 
+#define WEFT_TRANSPORT_TCP 1 /* PAYLOAD frames on the control connection */
+
 /* ---- What happens ---- */
 
 typedef enum weft_input_type {
@@ -180,7 +182,8 @@ typedef struct weft_trainer_core {
     int32_t cause;    /* weft_status; WEFT_OK while all goes well */
     uint32_t culprit; /* link that the cause is about, or WEFT_LINK_NONE */
     uint32_t timeout_ms;
-    uint32_t members, pending, committed; /* took part; have not answered yet; have confirmed */
+    uint32_t members, pending;  /* took part; have not answered yet */
+    uint32_t committed, denied; /* have confirmed the commit; have said that they went back */
     uint32_t update, updates;
     uint64_t epoch;
     uint64_t deadline_ns;

@@ -156,13 +156,14 @@ static void end_decided(weft_trainer_core *core, weft_actions *actions)
         }
         commit_event(core, WEFT_EVENT_COMMIT, actions);
         end_session(core, WEFT_OUTCOME_COMMITTED, actions);
-    } else {
-        record_cause(core, WEFT_E_IN_DOUBT, core->culprit);
-        core->doubt_epoch = core->epoch;
-        commit_event(core, WEFT_EVENT_FAULT, actions);
-        commit_event(core, WEFT_EVENT_RESET, actions);
-        end_session(core, WEFT_OUTCOME_UNDECIDED, actions);
+        return;
     }
+    bool known = core->denied == core->members; /* everybody said that it went back */
+    record_cause(core, known ? WEFT_E_PEER_FAILED : WEFT_E_IN_DOUBT, core->culprit);
+    core->doubt_epoch = known ? 0 : core->epoch;
+    commit_event(core, WEFT_EVENT_FAULT, actions);
+    commit_event(core, WEFT_EVENT_RESET, actions);
+    end_session(core, known ? WEFT_OUTCOME_ABORTED : WEFT_OUTCOME_UNDECIDED, actions);
 }
 
 /* Before the decision: everybody goes back. */
@@ -242,6 +243,7 @@ static void remove_member(weft_trainer_core *core, uint32_t link, weft_status ca
     }
     if (core->phase == WEFT_PHASE_COMMIT && waited_for) {
         core->culprit = link;
+        core->denied += cause == WEFT_E_PEER_FAILED ? 1 : 0;
     }
     if (waited_for) {
         core->pending--;
@@ -290,6 +292,10 @@ static void on_hello(weft_trainer_core *core, const weft_input *input, weft_acti
         about_link(actions, WEFT_ACTION_CLOSE, input->link, WEFT_E_UNEXPECTED_MESSAGE);
         return;
     }
+    if (message->last_epoch > WEFT_EPOCH_MAX) {
+        about_link(actions, WEFT_ACTION_CLOSE, input->link, WEFT_E_FRAME_MALFORMED);
+        return;
+    }
     if (message->last_epoch > core->highest_epoch) {
         core->highest_epoch = message->last_epoch;
     }
@@ -334,7 +340,7 @@ static void on_push(weft_trainer_core *core, const weft_input *input, weft_actio
     core->timeout_ms = input->message.timeout_ms;
     core->update = 0;
     core->updates = input->message.updates;
-    core->members = core->committed = 0;
+    core->members = core->committed = core->denied = 0;
     for (uint32_t link = 0; link < WEFT_WORKERS_MAX; link++) {
         if (has(core, link, WEFT_SLOT_KNOWN)) {
             set(core, link, WEFT_SLOT_MEMBER);
@@ -424,7 +430,7 @@ void weft_trainer_compose(const weft_trainer_core *core, const weft_action *acti
     message->type = action->message;
     message->epoch = action->epoch;
     message->kind = core->kind;
-    message->transport = 1; /* tcp */
+    message->transport = WEFT_TRANSPORT_TCP;
     message->base_version = sparse ? core->base_version : 0;
     message->base_digest = sparse ? core->base_digest : 0;
     message->target_version = core->target_version;

@@ -150,6 +150,9 @@ static weft_status start_refusal(const weft_worker_core *core, const weft_input 
         (message->updates == 0 && input->link != WEFT_LINK_LOCAL)) {
         return WEFT_E_FRAME_MALFORMED;
     }
+    if (message->transport != WEFT_TRANSPORT_TCP) {
+        return WEFT_E_TRANSPORT;
+    }
     if (message->kind == WEFT_BASELINE) {
         return WEFT_OK;
     }
@@ -411,6 +414,7 @@ static void on_message(weft_worker_core *core, const weft_input *input, weft_act
 
 static void on_validated(weft_worker_core *core, const weft_input *input, weft_actions *actions)
 {
+    weft_invariant(core->update == 0 || core->streamed == input->streamed);
     commit_event(core, WEFT_EVENT_UPDATE, input->now_ns, actions);
     core->awaits = WEFT_AWAITS_PAYLOAD;
     if (input->streamed && !core->streamed) { /* from here on the old content is gone */

@@ -355,6 +355,9 @@ weft_status weft_trainer_push(weft_trainer *trainer, weft_kind kind, uint64_t ve
     if (weft_session_active(&trainer->core.machine)) {
         return refuse(trainer, WEFT_E_WRONG_STATE, "a push runs");
     }
+    if (trainer->core.highest_epoch == WEFT_EPOCH_MAX) {
+        return refuse(trainer, WEFT_E_LIMIT, "the epochs of these workers are used up");
+    }
     weft_status status = check_workers(trainer);
     if (status == WEFT_OK) {
         status = make_plan(trainer, kind, version);

@@ -81,6 +81,8 @@ typedef enum weft_status {
     WEFT_E_SYSTEM_CALL = -507, /* a call of the operating system failed */
     WEFT_E_TOO_MANY_LINKS = -508, /* no further link is allowed */
     WEFT_E_CANCELLED = -509, /* the transfer was cancelled */
+    /* the worker cannot receive the payload by the transport that START names */
+    WEFT_E_TRANSPORT = -510,
     /* device: device memory */
     WEFT_E_INDEX_OUT_OF_BOUNDS = -601, /* an index is not below the number of elements */
     WEFT_E_INDEX_ORDER = -602, /* the indices of a tensor are not strictly increasing */

@@ -36,6 +36,7 @@ static weft_status tell(weft_worker *worker, const weft_message *message, bool u
 weft_status weft_worker_start(weft_worker *worker, const weft_session *session)
 {
     if (worker == NULL || session == NULL || session->size != sizeof *session ||
+        session->epoch > WEFT_EPOCH_MAX ||
         (session->kind != WEFT_SPARSE && session->kind != WEFT_BASELINE)) {
         return WEFT_E_INVALID_ARGUMENT;
     }
@@ -47,6 +48,7 @@ weft_status weft_worker_start(weft_worker *worker, const weft_session *session)
         .type = WEFT_MESSAGE_START,
         .epoch = session->epoch != 0 ? session->epoch : core->last_epoch + 1,
         .kind = (uint8_t)session->kind,
+        .transport = WEFT_TRANSPORT_TCP, /* bytes from memory come as those of frames would */
         .base_version = session->check_base ? session->base_version : core->version,
         .base_digest = session->check_base ? session->base_digest : core->digest,
         .target_version = session->target_version,

@@ -86,6 +86,7 @@ static stream *random_stream(test_random *random, weft_sender sender)
     for (unsigned i = 0; i < FRAMES; i++) {
         frame *f = &s->frames[i];
         test_random_fill(random, &f->message, sizeof f->message);
+        f->message.epoch &= WEFT_EPOCH_MAX;
         f->message.type = random_type(random, sender);
         f->message.tail = random_tail(random, f->message.type);
         f->head_bytes = weft_frame_encode_head(&f->message, f->head);

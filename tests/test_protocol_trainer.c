@@ -581,6 +581,40 @@ static void test_a_new_push_ends_the_doubt(void **state)
     assert_base(&b, BASE, BASE_DIGEST);
 }
 
+/* Everybody is heard, and everybody went back: that is no doubt. */
+static void test_all_deny_the_commit(void **state)
+{
+    bench b;
+
+    (void)state;
+    reach(&b, WEFT_PHASE_COMMIT);
+    answer(&b, 0, WEFT_MESSAGE_FAILED);
+    assert_did(&b, "");
+    answer(&b, 1, WEFT_MESSAGE_FAILED);
+    assert_did(&b, "->failed ->idle failed(PEER_FAILED)");
+    assert_idle(&b, WEFT_OUTCOME_ABORTED, WEFT_E_PEER_FAILED, 1);
+    assert_int_equal(b.core.doubt_epoch, 0);
+    assert_base(&b, BASE, BASE_DIGEST);
+    reach(&b, WEFT_PHASE_COMMIT); /* one says so, the other is lost: it may have committed */
+    answer(&b, 0, WEFT_MESSAGE_FAILED);
+    lose(&b, 1);
+    assert_did(&b, "->failed ->idle failed(IN_DOUBT)");
+    assert_idle(&b, WEFT_OUTCOME_UNDECIDED, WEFT_E_IN_DOUBT, 1);
+}
+
+/* One frame with the largest number would use up all epochs. */
+static void test_hello_with_an_impossible_epoch(void **state)
+{
+    bench b;
+
+    (void)state;
+    begin(&b, 2);
+    uint64_t before = b.core.highest_epoch;
+    return_with(&b, 5, WEFT_EPOCH_MAX + 1, WEFT_OUTCOME_COMMITTED);
+    assert_did(&b, "close(FRAME_MALFORMED):5");
+    assert_int_equal(b.core.highest_epoch, before);
+}
+
 static void test_nobody_confirms_until_the_deadline(void **state)
 {
     bench b;
@@ -1273,6 +1307,8 @@ int main(void)
         cmocka_unit_test(test_results_of_a_worker_mean_nothing_here),
         cmocka_unit_test(test_doubt_is_resolved_by_hello),
         cmocka_unit_test(test_a_new_push_ends_the_doubt),
+        cmocka_unit_test(test_all_deny_the_commit),
+        cmocka_unit_test(test_hello_with_an_impossible_epoch),
         cmocka_unit_test(test_nobody_confirms_until_the_deadline),
         cmocka_unit_test(test_random_walks),
         cmocka_unit_test(test_all_agree),

@@ -491,6 +491,9 @@ static void test_start_is_refused(void **state)
     start.base_digest++; /* malformed comes before the base */
     assert_refused(&b, start, "FAILED(FRAME_MALFORMED):1");
     assert_refused(&b, start_of(WEFT_BASELINE, 0), "FAILED(FRAME_MALFORMED):1");
+    start = start_of(WEFT_BASELINE, 1);
+    start.transport = WEFT_TRANSPORT_TCP + 1;
+    assert_refused(&b, start, "FAILED(TRANSPORT):1");
     assert_refused(&b, start_of((weft_kind)0, 1), "FAILED(FRAME_MALFORMED):1");
     assert_refused(&b, start_of((weft_kind)3, 1), "FAILED(FRAME_MALFORMED):1");
     b.core.condition = WEFT_TORN;
@@ -994,6 +997,7 @@ static weft_message walk_message(test_random *random, const weft_worker_core *co
                           ONE_IN(random, 12) ? epoch + test_random_below(random, 5) - 2 : epoch,
                       .kind = (uint8_t)(ONE_IN(random, 20) ? test_random_below(random, 5)
                                                            : 1 + test_random_below(random, 2)),
+                      .transport = (uint8_t)(ONE_IN(random, 20) ? 0 : WEFT_TRANSPORT_TCP),
                       .base_version = core->version,
                       .base_digest = core->digest + (ONE_IN(random, 10) ? 1 : 0),
                       .target_version = core->version + 1 + test_random_below(random, 2),

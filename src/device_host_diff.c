@@ -10,7 +10,7 @@
  * sizes of the two sections are guessed from a sample of the strides; a pass writes what fits and
  * counts what does not. If all fitted, the values are moved down to where the indices end; if not,
  * the sizes are known now, and a second pass fits exactly. */
-#include "host.h"
+#include "device_host.h"
 
 #include "digest.h"
 #include "memory.h"

@@ -1,7 +1,7 @@
 /* What the files of the host device share: elements and indices as 64-bit numbers, at any alignment
  * and with a width that is a constant wherever the call is inlined. */
-#ifndef WEFT_SRC_HOST_H
-#define WEFT_SRC_HOST_H
+#ifndef WEFT_SRC_DEVICE_HOST_H
+#define WEFT_SRC_DEVICE_HOST_H
 
 #include "device.h"
 
@@ -34,7 +34,7 @@ static inline bool weft_host_is_index(uint8_t bytes)
     return bytes == 4 || bytes == 8;
 }
 
-/* weft_device.diff (host_diff.c). */
+/* weft_device.diff (device_host_diff.c). */
 weft_status weft_host_diff(const weft_device *device, const weft_comparison *tensors, size_t count,
                            const weft_allocator *allocator, uint64_t budget_bytes,
                            weft_difference *difference);
