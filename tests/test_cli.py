@@ -92,7 +92,10 @@ def weft(*arguments, stdin=b""):
 
 def on_terminal(terminal, *arguments):
     """What a successful command writes to stderr when that is a terminal, and "end"."""
-    ours, theirs = pty.openpty()
+    try:
+        ours, theirs = pty.openpty()
+    except OSError as error:
+        raise unittest.SkipTest(f"no pseudo-terminal to be had here: {error}") from error
     with os.fdopen(ours, "rb", buffering=0) as screen:
         with os.fdopen(theirs, "wb") as stderr:
             done = subprocess.run([CLI, *map(str, arguments)], stdout=subprocess.PIPE, stderr=stderr, check=False,

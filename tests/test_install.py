@@ -64,7 +64,8 @@ class Install(unittest.TestCase):
     def test_program(self):
         source = pathlib.Path(self.folder.name, "program.c")
         source.write_text(PROGRAM, encoding="utf-8")
-        compiler = [os.environ["WEFT_CC"], "-std=c17", "-Wall", "-Wextra", "-Werror", *shlex.split(os.environ["WEFT_CFLAGS"]), source]
+        compiler = [os.environ["WEFT_CC"], "-std=c17", "-Wall", "-Wextra", "-Werror",
+                    *shlex.split(os.environ["WEFT_CFLAGS"]), source]
         private = self.pkg_config("--libs", "--static", "weft-net")
         static = [f"-l:lib{word[2:]}.a" if word in ("-lweft", "-lweft-net") else word for word in private]
         shared = [*self.pkg_config("--libs", "weft-net"), f"-Wl,-rpath,{self.library}"]
