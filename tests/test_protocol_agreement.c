@@ -1,5 +1,5 @@
-/* Both halves of the protocol connected over links that are cut at any moment: all must agree in the
- * end, and all must come home. */
+/* Both halves of the protocol connected over links that are cut at any moment: all must agree in
+ * the end, and all must come home. */
 #include "protocol.h"
 #include "support.h"
 

@@ -1,5 +1,5 @@
-/* A worker's half of the protocol: each way through it by hand, and what does not belong. Pieces and
- * faults are in test_protocol_worker_faults.c, random walks in test_protocol_worker_walk.c. */
+/* A worker's half of the protocol: each way through it by hand, and what does not belong. Pieces
+ * and faults are in test_protocol_worker_faults.c, random walks in test_protocol_worker_walk.c. */
 #include "worker_bench.h"
 
 #include <inttypes.h>

@@ -204,7 +204,8 @@ static void test_fault_and_reset_lead_home(void **state)
     }
 }
 
-/* Every way through the table comes by idle again: no state without a way home, whatever happens. */
+/* Every way through the table comes by idle again: no state without a way home, whatever happens.
+ */
 static void test_every_state_reaches_idle_without_a_fault_or_by_one(void **state)
 {
     bool home[WEFT_STATE_COUNT] = {[WEFT_IDLE] = true};

@@ -1,4 +1,5 @@
-/* A worker's core by itself, and what its last step did: what the tests of protocol_worker.c share. */
+/* A worker's core by itself, and what its last step did: what the tests of protocol_worker.c share.
+ */
 #ifndef WEFT_TESTS_WORKER_BENCH_H
 #define WEFT_TESTS_WORKER_BENCH_H
 
