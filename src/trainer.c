@@ -332,7 +332,7 @@ static void begin_push(weft_trainer *trainer, uint64_t version)
     for (size_t i = 0; i < weft_model_count(trainer->model); i++) {
         elements += weft_model_elements(trainer->model, i);
     }
-    trainer->pushed = true;
+    trainer->pushed = trainer->planned = true;
     trainer->began_ns = trainer->now_ns;
     trainer->push = (weft_push){.status = WEFT_AGAIN,
                                 .outcome = WEFT_OUTCOME_UNDECIDED,

@@ -33,6 +33,7 @@ struct weft_trainer {
     uint64_t budget_bytes, update_bytes;
     uint32_t timeout_ms, keepalive_ms;
     uint64_t now_ns, began_ns;
+    bool planned; /* a push began, and no tick has passed the time that its plan took */
     weft_peer *peers[WEFT_WORKERS_MAX];
     uint32_t peers_end; /* one past the last slot that was ever used */
     weft_detail detail;

@@ -193,7 +193,13 @@ void weft_trainer_tick(weft_trainer *trainer, uint64_t now_ns)
     if (trainer == NULL) {
         return;
     }
-    trainer->now_ns = now_ns > trainer->now_ns ? now_ns : trainer->now_ns;
+    uint64_t passed_ns = now_ns > trainer->now_ns ? now_ns - trainer->now_ns : 0;
+    trainer->now_ns += passed_ns;
+    if (trainer->planned) { /* the diff took that time; nobody has been waited for yet */
+        trainer->planned = false;
+        trainer->began_ns += passed_ns;
+        trainer->core.deadline_ns += trainer->core.deadline_ns != 0 ? passed_ns : 0;
+    }
     weft_trainer_drive(trainer, &(weft_input){.type = WEFT_INPUT_TIME, .link = WEFT_LINK_NONE});
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
         if (trainer->peers[link]->open) {

@@ -395,8 +395,9 @@ WEFT_API weft_status weft_trainer_push(weft_trainer *trainer, weft_kind kind, ui
  * Returns: WEFT_AGAIN while it runs; WEFT_OK: committed everywhere; UNCONFIRMED: committed, but a
  * worker was lost before it could confirm; IN_DOUBT: every link was lost after the decision, and
  * the next HELLO tells; WRONG_STATE: there was no push yet; anything else: rolled back everywhere,
- * and the base is what it was (PEER_FAILED, LINK_CLOSED, LINK_SILENT, SYSTEM_CALL, DEADLINE,
- * DIGEST_MISMATCH, FRAME_*, UNEXPECTED_MESSAGE, PROTOCOL_VERSION, LINK_OVERFLOW, ABORTED). */
+ * and the base is what it was (PEER_FAILED, LINK_CLOSED, LINK_SILENT, SYSTEM_CALL, CANCELLED,
+ * DEADLINE, DIGEST_MISMATCH, FRAME_*, UNEXPECTED_MESSAGE, PROTOCOL_VERSION, LINK_OVERFLOW,
+ * ABORTED). */
 WEFT_API weft_status weft_trainer_result(const weft_trainer *trainer, weft_push *push);
 /* Ends the running push: everybody back to the base. Returns: WRONG_STATE if none runs or it is
  * decided already. */
@@ -506,13 +507,15 @@ WEFT_API weft_status weft_net_listen(weft_net *net, weft_worker *worker, const c
  * weft_net_disconnect. Returns: ADDRESS, OUT_OF_MEMORY. Whether it worked, weft_trainer_worker and
  * weft_net_workers_wait tell. */
 WEFT_API weft_status weft_net_connect(weft_net *net, weft_trainer *trainer, const char *address);
-/* Ends the connection to this address and does not renew it. Returns: ADDRESS if there is none. */
+/* Ends the connection to this address and does not renew it. A push that it carries fails with
+ * CANCELLED. Returns: ADDRESS if there is none, WRONG_STATE within a hook. */
 WEFT_API weft_status weft_net_disconnect(weft_net *net, weft_trainer *trainer, const char *address);
 /* Does what is due and returns, without waiting: between two forward steps, say.
- * Returns: SYSTEM_CALL. */
+ * A link is lost at its other end when nobody polls here for three times its keepalive_ms.
+ * Returns: WRONG_STATE within a hook. */
 WEFT_API weft_status weft_net_poll(weft_net *net);
 /* The same, but first waits up to timeout_ms (< 0: without end) for something to do.
- * Returns: SYSTEM_CALL. */
+ * Returns: WRONG_STATE within a hook. */
 WEFT_API weft_status weft_net_poll_wait(weft_net *net, int timeout_ms);
 /* A descriptor that is readable when weft_net_poll has something to do, for your own epoll; timers
  * are due in weft_net_next_ms milliseconds (-1: none). */
@@ -522,11 +525,16 @@ WEFT_API int weft_net_next_ms(const weft_net *net);
 WEFT_API const char *weft_net_text(const weft_net *net);
 WEFT_API uint64_t weft_net_now_ns(void); /* the monotonic clock that the driver passes in */
 /* Waits until `workers` workers are connected and have said HELLO.
- * Returns: CONNECT when timeout_ms passed (text says who is missing and why), SYSTEM_CALL. */
+ * Returns: CONNECT when timeout_ms passed (text says who is missing and why), WRONG_STATE. */
 WEFT_API weft_status weft_net_workers_wait(weft_net *net, weft_trainer *trainer, uint32_t workers,
                                            int timeout_ms);
-/* weft_trainer_push, and weft_net_poll_wait until it is over; the deadlines bound it. push may be
- * NULL. Returns: what weft_trainer_push and weft_trainer_result return; SYSTEM_CALL. */
+/* weft_trainer_push, and weft_net_poll_wait until it is over; the deadlines bound it. First it waits
+ * until every worker that weft_net_connect named is connected and has said HELLO, for at most
+ * WEFT_NET_RECONNECT_MS: links may have been lost while the caller was busy, and a push without one
+ * of them would leave two versions. push may be NULL. Returns: CONNECT (text says who is missing;
+ * nothing was begun), WRONG_STATE within a hook, what weft_trainer_push and weft_trainer_result
+ * return. */
+#define WEFT_NET_RECONNECT_MS 5000u
 WEFT_API weft_status weft_net_push_wait(weft_net *net, weft_trainer *trainer, weft_kind kind,
                                         uint64_t version, weft_push *push);
 

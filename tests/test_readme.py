@@ -1,5 +1,5 @@
-"""The example of README.md works: its first C block is compiled against the installed library and run, and must print what the text
-block after it says."""
+"""The example of README.md works: its first C block is compiled against the installed library and run, and must
+print what the text block after it says."""
 import os
 import pathlib
 import re

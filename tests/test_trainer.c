@@ -194,7 +194,7 @@ static void test_one_push_at_a_time(void **state)
     (void)state;
     test_world *world = world_create(&(world_options){.workers = 2, .tensors = 5});
     assert_int_equal(weft_trainer_abort(world->trainer), WEFT_E_WRONG_STATE);
-    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 1), WEFT_OK);
+    assert_int_equal(world_begin_push(world, WEFT_SPARSE, 1), WEFT_OK);
     assert_int_equal(weft_trainer_result(world->trainer, NULL), WEFT_AGAIN);
     assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 1), WEFT_E_WRONG_STATE);
     world_settle(world);
@@ -392,7 +392,7 @@ static void test_answer_out_of_phase(void **state)
     test_world *world = world_create(&(world_options){.workers = 2, .tensors = 4, .version = 1});
     test_model *before = test_model_copy(&world->random, world->base);
     test_model_change(&world->random, world->current, 200);
-    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 2), WEFT_OK);
+    assert_int_equal(world_begin_push(world, WEFT_SPARSE, 2), WEFT_OK);
     uint32_t link = world->workers[0].there;
     put_frame(world, link, &(weft_message){.type = WEFT_MESSAGE_APPLIED, .epoch = 1}, NULL);
     assert_int_equal(weft_trainer_link_status(world->trainer, link), WEFT_E_UNEXPECTED_MESSAGE);
@@ -421,7 +421,7 @@ static void test_applied_with_another_digest(void **state)
                             .fingerprint = weft_model_fingerprint(world->base->model)};
     put_frame(world, link, &message, "liar");
     test_model_change(&world->random, world->current, 200);
-    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 2), WEFT_OK);
+    assert_int_equal(world_begin_push(world, WEFT_SPARSE, 2), WEFT_OK);
     for (size_t i = 0; i < 3; i++) {
         world_settle(world);
         put_frame(world, link, &(weft_message){.type = (uint8_t)ANSWERS[i], .epoch = 1}, NULL);
@@ -510,6 +510,28 @@ static void test_arguments(void **state)
     world_destroy(world);
 }
 
+/* A diff that takes longer than the deadline is no silence of a worker. */
+static void test_time_of_the_plan_does_not_count(void **state)
+{
+    (void)state;
+    test_world *world =
+        world_create(&(world_options){.workers = 1, .tensors = 4, .timeout_ms = 200});
+    weft_push push;
+    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 1), WEFT_OK);
+    world_wait(world, 1000); /* the first tick after the diff */
+    assert_int_equal(weft_trainer_result(world->trainer, &push), WEFT_OK);
+    assert_int_equal(push.session_ns, 0);
+    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 2), WEFT_OK);
+    world->workers[0].stopped = true;
+    world_wait(world, 1000);
+    world_wait(world, 199);
+    assert_int_equal(weft_trainer_detail(world->trainer)->status, WEFT_OK);
+    world_wait(world, 1);
+    assert_int_equal(weft_trainer_detail(world->trainer)->status, WEFT_E_DEADLINE);
+    world->workers[0].stopped = false;
+    world_destroy(world);
+}
+
 static void test_next_tick_is_the_nearest_deadline(void **state)
 {
     (void)state;
@@ -517,7 +539,7 @@ static void test_next_tick_is_the_nearest_deadline(void **state)
         &(world_options){.workers = 1, .tensors = 4, .timeout_ms = 200, .keepalive_ms = 1000});
     uint64_t ms = UINT64_C(1000000);
     assert_int_equal(weft_trainer_next_ns(world->trainer), world->now_ns + 1000 * ms);
-    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 1), WEFT_OK);
+    assert_int_equal(world_begin_push(world, WEFT_SPARSE, 1), WEFT_OK);
     assert_int_equal(weft_trainer_next_ns(world->trainer), world->now_ns + 200 * ms);
     world_cut(world, 0);
     assert_int_equal(weft_trainer_next_ns(world->trainer), UINT64_MAX);
@@ -548,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_applied_with_another_digest),
         cmocka_unit_test(test_garbage_and_truncation),
         cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_time_of_the_plan_does_not_count),
         cmocka_unit_test(test_next_tick_is_the_nearest_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

@@ -143,7 +143,7 @@ static bool run_with_blow(blow_kind blow, uint64_t at)
     test_model_change(&world->random, world->current, 200);
     world->watch = watch_for_blow;
     world->watch_context = &plan;
-    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 2), WEFT_OK);
+    assert_int_equal(world_begin_push(world, WEFT_SPARSE, 2), WEFT_OK);
     settle_with_blow(world, &plan);
     bool struck = plan.due;
     world_wait(world, DEFAULT_TIMEOUT_MS); /* for those who wait for the silent one */
@@ -186,7 +186,7 @@ static void test_abort_in_every_phase(void **state)
             &(world_options){.workers = 2, .tensors = 8, .version = 1, .update_bytes = 4000});
         test_model *before = test_model_copy(&world->random, world->base);
         test_model_change(&world->random, world->current, 200);
-        assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 2), WEFT_OK);
+        assert_int_equal(world_begin_push(world, WEFT_SPARSE, 2), WEFT_OK);
         for (unsigned i = 0; i < turns; i++) {
             world_turn(world);
         }
@@ -278,7 +278,7 @@ static void test_every_link_lost_after_the_decision(void **state)
     world->watch = cut_all_when_finished;
     world->watch_context = &due;
     test_model_change(&world->random, world->current, 200);
-    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 2), WEFT_OK);
+    assert_int_equal(world_begin_push(world, WEFT_SPARSE, 2), WEFT_OK);
     while (!due) {
         assert_true(world_turn(world));
     }
@@ -320,7 +320,7 @@ static void test_a_hello_tells_what_the_trainer_could_not_hear(void **state)
     world->watch = stop_when_one_committed;
     world->watch_context = &committed;
     test_model_change(&world->random, world->current, 200);
-    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 2), WEFT_OK);
+    assert_int_equal(world_begin_push(world, WEFT_SPARSE, 2), WEFT_OK);
     while (committed == UINT32_MAX) {
         assert_true(world_turn(world));
     }
@@ -351,7 +351,7 @@ static void test_commit_that_not_everybody_confirmed(void **state)
     world->watch = stop_when_one_committed;
     world->watch_context = &committed;
     test_model_change(&world->random, world->current, 200);
-    assert_int_equal(weft_trainer_push(world->trainer, WEFT_SPARSE, 2), WEFT_OK);
+    assert_int_equal(world_begin_push(world, WEFT_SPARSE, 2), WEFT_OK);
     while (committed == UINT32_MAX) {
         assert_true(world_turn(world));
     }
@@ -406,7 +406,7 @@ static void test_torn_then_mended(void **state)
                                                       .baseline = WEFT_BASELINE_STREAMED});
     weft_worker_info info;
     test_model_change(&world->random, world->current, 1000);
-    assert_int_equal(weft_trainer_push(world->trainer, WEFT_BASELINE, 2), WEFT_OK);
+    assert_int_equal(world_begin_push(world, WEFT_BASELINE, 2), WEFT_OK);
     do {
         assert_true(world_turn(world));
         weft_worker_get_info(world->workers[0].worker, &info);

@@ -388,9 +388,16 @@ void world_revive(test_world *world, uint32_t number, const test_model *content,
     world_settle(world);
 }
 
-weft_status world_push(test_world *world, weft_kind kind, uint64_t version, weft_push *push)
+weft_status world_begin_push(test_world *world, weft_kind kind, uint64_t version)
 {
     weft_status status = weft_trainer_push(world->trainer, kind, version);
+    weft_trainer_tick(world->trainer, world->now_ns); /* planning took no time */
+    return status;
+}
+
+weft_status world_push(test_world *world, weft_kind kind, uint64_t version, weft_push *push)
+{
+    weft_status status = world_begin_push(world, kind, version);
     if (status != WEFT_OK) {
         return status;
     }

@@ -67,6 +67,8 @@ bool world_turn(test_world *world);
 void world_settle(test_world *world);
 /* Moves the clock and then the bytes. */
 void world_wait(test_world *world, uint64_t milliseconds);
+/* Only begins a push. */
+weft_status world_begin_push(test_world *world, weft_kind kind, uint64_t version);
 /* Push, and settle; the answer is weft_trainer_result's, or weft_trainer_push's refusal. */
 weft_status world_push(test_world *world, weft_kind kind, uint64_t version, weft_push *push);
 /* Everybody connected is idle, intact, not paused, and holds exactly this content and version. */

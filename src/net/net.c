@@ -342,8 +342,48 @@ weft_status weft_net_workers_wait(weft_net *net, weft_trainer *trainer, uint32_t
     return status;
 }
 
-/* The first poll notices what happened to the links while the caller was busy. The trainer's clock
- * stands still during the diff, which is taken out of the session's time again. */
+static uint32_t count_dialers(const weft_net *net, const weft_trainer *trainer)
+{
+    uint32_t count = 0;
+    for (const weft_dialer *dialer = net->dialers; dialer != NULL; dialer = dialer->next) {
+        count += dialer->endpoint->trainer == trainer ? 1 : 0;
+    }
+    return count;
+}
+
+/* Said HELLO, and holds another model: waiting does not help, and a push says so. */
+static bool is_any_refused(const weft_trainer *trainer)
+{
+    weft_trainer_worker_info info;
+    for (uint32_t i = 0; weft_trainer_worker(trainer, i, &info) == WEFT_OK; i++) {
+        if (info.open && !info.known && info.name[0] != '\0') {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Links may be lost while the caller is busy with other things. A push without one of the workers
+ * would leave the fleet at two versions, so all of them come back first. */
+static weft_status wait_for_all(weft_net *net, weft_trainer *trainer)
+{
+    uint64_t end_ns = weft_net_now_ns() + WEFT_NET_RECONNECT_MS * NS_PER_MS;
+    weft_status status = weft_net_poll(net);
+    weft_trainer_info info;
+    weft_trainer_get_info(trainer, &info);
+    while (status == WEFT_OK && info.workers < count_dialers(net, trainer) &&
+           !is_any_refused(trainer)) {
+        int left_ms = milliseconds_until(end_ns);
+        if (left_ms == 0) {
+            say_who_is_missing(net, trainer, info.workers, count_dialers(net, trainer));
+            return WEFT_E_CONNECT;
+        }
+        status = weft_net_poll_wait(net, left_ms);
+        weft_trainer_get_info(trainer, &info);
+    }
+    return status;
+}
+
 weft_status weft_net_push_wait(weft_net *net, weft_trainer *trainer, weft_kind kind,
                                uint64_t version, weft_push *push)
 {
@@ -351,7 +391,7 @@ weft_status weft_net_push_wait(weft_net *net, weft_trainer *trainer, weft_kind k
     if (net == NULL || trainer == NULL) {
         return WEFT_E_INVALID_ARGUMENT;
     }
-    weft_status status = weft_net_poll(net);
+    weft_status status = wait_for_all(net, trainer);
     if (status != WEFT_OK) {
         return status;
     }
@@ -365,7 +405,6 @@ weft_status weft_net_push_wait(weft_net *net, weft_trainer *trainer, weft_kind k
         (void)weft_net_poll_wait(net, -1);
     }
     result.diff_ns = diff_ns;
-    result.session_ns -= diff_ns < result.session_ns ? diff_ns : result.session_ns;
     if (push != NULL) {
         *push = result;
     }

@@ -16,7 +16,7 @@ weft_connection *weft_connection_create(weft_net *net, weft_endpoint *endpoint, 
     if (connection == NULL) {
         return NULL;
     }
-    (void)uv_tcp_init(&net->loop, &connection->socket.tcp); /* fails for no flags at all */
+    (void)uv_tcp_init(&net->loop, &connection->socket.tcp); /* cannot fail: no socket yet */
     connection->socket.handle.data = connection;
     connection->net = net;
     connection->endpoint = endpoint;

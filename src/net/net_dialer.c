@@ -12,14 +12,12 @@
 weft_dialer *weft_dialer_create(weft_net *net, weft_trainer *trainer, const weft_address *address)
 {
     weft_dialer *dialer = calloc(1, sizeof *dialer);
-    if (dialer == NULL) {
-        return NULL;
-    }
-    dialer->endpoint = weft_endpoint_acquire(net, NULL, trainer);
-    if (dialer->endpoint == NULL) {
+    weft_endpoint *endpoint = dialer != NULL ? weft_endpoint_acquire(net, NULL, trainer) : NULL;
+    if (endpoint == NULL) {
         free(dialer);
         return NULL;
     }
+    dialer->endpoint = endpoint;
     dialer->net = net;
     dialer->address = *address;
     dialer->backoff_ms = BACKOFF_FIRST_MS;
@@ -68,10 +66,8 @@ static void pause_before_next(weft_dialer *dialer)
 {
     dialer->list.count = dialer->tried = 0;
     dialer->due_ns = weft_net_now_ns() + dialer->backoff_ms * NS_PER_MS;
-    dialer->backoff_ms *= 2;
-    if (dialer->backoff_ms > BACKOFF_MOST_MS) {
-        dialer->backoff_ms = BACKOFF_MOST_MS;
-    }
+    bool most = dialer->backoff_ms > BACKOFF_MOST_MS / 2;
+    dialer->backoff_ms = most ? BACKOFF_MOST_MS : 2 * dialer->backoff_ms;
 }
 
 static void fail(weft_dialer *dialer, int error)

@@ -89,25 +89,24 @@ weft_status weft_listener_create(weft_net *net, weft_worker *worker, const weft_
     weft_address_list list = {.count = 0};
     uint16_t number = 0;
     weft_listener *listener = calloc(1, sizeof *listener);
-    if (listener == NULL) {
+    weft_endpoint *endpoint = listener != NULL ? weft_endpoint_acquire(net, worker, NULL) : NULL;
+    if (endpoint == NULL) {
+        free(listener);
         return WEFT_E_OUT_OF_MEMORY;
     }
     (void)uv_tcp_init(&net->loop, &listener->socket.tcp);
     listener->socket.handle.data = listener;
     listener->net = net;
+    listener->endpoint = endpoint;
     net->changed = true;
     int error = find(net, address, &list);
     error = error != 0 ? error : bind_and_listen(listener, &list);
     error = error != 0 ? error : port_of(listener, &number);
     if (error != 0) {
         weft_net_say(net, "cannot listen on %s: %s", address->text, uv_strerror(error));
+        weft_endpoint_release(net, endpoint);
         uv_close(&listener->socket.handle, on_closed);
         return WEFT_E_LISTEN;
-    }
-    listener->endpoint = weft_endpoint_acquire(net, worker, NULL);
-    if (listener->endpoint == NULL) {
-        uv_close(&listener->socket.handle, on_closed);
-        return WEFT_E_OUT_OF_MEMORY;
     }
     listener->next = net->listeners;
     net->listeners = listener;
