@@ -6,6 +6,7 @@
 #include "invariant.h"
 #include "memory.h"
 #include "model.h"
+#include "trace.h"
 #include "trainer_engine.h"
 
 /* ---- What is wrong, in words ---- */
@@ -100,27 +101,11 @@ static void do_advance(weft_trainer *trainer)
 
 /* ---- Actions ---- */
 
-static void trace(const weft_trainer *trainer, const weft_trace *record)
+void weft_trainer_trace(const weft_trainer *trainer, weft_trace_kind kind, uint32_t link,
+                        const weft_message *message, weft_status status)
 {
-    if (trainer->hooks.trace != NULL) {
-        trainer->hooks.trace(trainer->hooks.context, record);
-    }
-}
-
-void weft_trainer_trace_message(const weft_trainer *trainer, weft_trace_kind kind, uint32_t link,
-                                const weft_message *message, weft_status status)
-{
-    weft_state state = weft_session_state(&trainer->core.machine);
-    trace(trainer, &(weft_trace){.kind = kind,
-                                 .now_ns = trainer->now_ns,
-                                 .epoch = message->epoch,
-                                 .from = state,
-                                 .to = state,
-                                 .message = message->type,
-                                 .link = link,
-                                 .status = status,
-                                 .offset = message->offset,
-                                 .length = message->tail});
+    weft_trace_frame(&trainer->hooks, trainer->now_ns, weft_session_state(&trainer->core.machine),
+                     kind, link, message, status);
 }
 
 static void do_transition(weft_trainer *trainer, const weft_action *action)
@@ -129,14 +114,7 @@ static void do_transition(weft_trainer *trainer, const weft_action *action)
         describe(trainer, (weft_status)action->status, trainer->core.culprit);
         trainer->detail.state = (weft_state)action->transition.from;
     }
-    trace(trainer, &(weft_trace){.kind = WEFT_TRACE_TRANSITION,
-                                 .now_ns = trainer->now_ns,
-                                 .epoch = action->epoch,
-                                 .from = (weft_state)action->transition.from,
-                                 .to = (weft_state)action->transition.to,
-                                 .event = (weft_event)action->transition.event,
-                                 .status = (weft_status)action->status,
-                                 .link = WEFT_LINK_NONE});
+    weft_trace_transition(&trainer->hooks, trainer->now_ns, action);
 }
 
 static void send_to(weft_trainer *trainer, uint32_t link, const weft_message *message)
@@ -148,7 +126,7 @@ static void send_to(weft_trainer *trainer, uint32_t link, const weft_message *me
         peer->payload_begun = false;
     }
     weft_link_put(&peer->link, &own, NULL);
-    weft_trainer_trace_message(trainer, WEFT_TRACE_SENT, link, &own, (weft_status)own.code);
+    weft_trainer_trace(trainer, WEFT_TRACE_SENT, link, &own, (weft_status)own.code);
 }
 
 static void do_send(weft_trainer *trainer, const weft_action *action)
@@ -217,8 +195,8 @@ static void perform(weft_trainer *trainer, const weft_action *action, const weft
         do_send(trainer, action);
         break;
     case WEFT_ACTION_DROP:
-        weft_trainer_trace_message(trainer, WEFT_TRACE_DROPPED, action->link, &input->message,
-                                   (weft_status)action->status);
+        weft_trainer_trace(trainer, WEFT_TRACE_DROPPED, action->link, &input->message,
+                           (weft_status)action->status);
         break;
     case WEFT_ACTION_CLOSE:
         do_close(trainer, action);

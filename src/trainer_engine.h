@@ -42,7 +42,7 @@ struct weft_trainer {
 };
 
 void weft_trainer_drive(weft_trainer *trainer, const weft_input *input);
-void weft_trainer_trace_message(const weft_trainer *trainer, weft_trace_kind kind, uint32_t link,
-                                const weft_message *message, weft_status status);
+void weft_trainer_trace(const weft_trainer *trainer, weft_trace_kind kind, uint32_t link,
+                        const weft_message *message, weft_status status);
 
 #endif

@@ -89,11 +89,11 @@ static void note(weft_peer *peer, const weft_link_item *item)
 static void on_message(weft_trainer *trainer, uint32_t link, const weft_link_item *item)
 {
     weft_peer *peer = trainer->peers[link];
-    weft_trainer_trace_message(trainer, WEFT_TRACE_RECEIVED, link, item->message, WEFT_OK);
     if (item->message->type == WEFT_MESSAGE_PING) {
         weft_message pong = {.type = WEFT_MESSAGE_PONG};
         weft_link_put(&peer->link, &pong, NULL);
     } else if (item->message->type != WEFT_MESSAGE_PONG) {
+        weft_trainer_trace(trainer, WEFT_TRACE_RECEIVED, link, item->message, WEFT_OK);
         note(peer, item);
         weft_trainer_drive(
             trainer,
@@ -122,7 +122,7 @@ weft_status weft_trainer_receive(weft_trainer *trainer, uint32_t link, const voi
 
 /* ---- Document and payload, as fast as the worker takes them ---- */
 
-static bool next_document(const weft_trainer *trainer, weft_peer *peer)
+static bool next_document(const weft_trainer *trainer, uint32_t link, weft_peer *peer)
 {
     const weft_planned_update *update = &trainer->plan.updates[trainer->core.update];
     uint64_t left = update->document_bytes - peer->document_sent;
@@ -137,6 +137,7 @@ static bool next_document(const weft_trainer *trainer, weft_peer *peer)
                                                                   : WEFT_DOCUMENT_TAIL_MAX};
     weft_link_put_piece(&peer->link, &message, update->document + peer->document_sent);
     peer->document_sent += message.tail;
+    weft_trainer_trace(trainer, WEFT_TRACE_SENT, link, &message, WEFT_OK);
     return true;
 }
 
@@ -158,7 +159,7 @@ static bool next_payload(const weft_trainer *trainer, uint32_t link, weft_peer *
     peer->payload_begun = true;
     peer->payload_sent += message.tail;
     weft_link_put_piece(&peer->link, &message, bytes);
-    weft_trainer_trace_message(trainer, WEFT_TRACE_SENT, link, &message, WEFT_OK);
+    weft_trainer_trace(trainer, WEFT_TRACE_SENT, link, &message, WEFT_OK);
     return true;
 }
 
@@ -173,7 +174,7 @@ size_t weft_trainer_send(weft_trainer *trainer, uint32_t link, weft_span spans[W
     if (count > 0 || !member) {
         return count;
     }
-    bool more = (trainer->core.phase == WEFT_PHASE_PREPARE && next_document(trainer, peer)) ||
+    bool more = (trainer->core.phase == WEFT_PHASE_PREPARE && next_document(trainer, link, peer)) ||
                 (trainer->core.phase == WEFT_PHASE_PAYLOAD && next_payload(trainer, link, peer));
     return more ? weft_link_spans(&peer->link, spans) : 0;
 }

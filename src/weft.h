@@ -211,8 +211,8 @@ WEFT_API weft_status weft_model_digest(const weft_model *model, const weft_devic
 /* A worker holds one model and takes part in sessions. */
 typedef struct weft_worker weft_worker;
 
-/* What happened: one record for each transition, and for each frame sent, received and dropped.
- * They are what a log or a model checker reads. */
+/* What happened: one record for each transition, and for each frame sent, received and dropped
+ * (PING and PONG leave none). They are what a log or a model checker reads. */
 typedef enum weft_trace_kind {
     WEFT_TRACE_TRANSITION = 1,
     WEFT_TRACE_SENT,

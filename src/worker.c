@@ -7,6 +7,7 @@
 #include "invariant.h"
 #include "memory.h"
 #include "model.h"
+#include "trace.h"
 #include "worker_engine.h"
 
 /* ---- What is wrong, in words ---- */
@@ -108,27 +109,11 @@ static void make_ready(weft_worker *worker, weft_input_type type, weft_status st
     worker->ready = (weft_input){.type = (uint8_t)type, .status = status, .link = WEFT_LINK_NONE};
 }
 
-static void trace(const weft_worker *worker, const weft_trace *record)
+void weft_worker_trace(const weft_worker *worker, weft_trace_kind kind, uint32_t link,
+                       const weft_message *message, weft_status status)
 {
-    if (worker->hooks.trace != NULL) {
-        worker->hooks.trace(worker->hooks.context, record);
-    }
-}
-
-void weft_worker_trace_message(const weft_worker *worker, weft_trace_kind kind, uint32_t link,
-                               const weft_message *message, weft_status status)
-{
-    weft_state state = weft_session_state(&worker->core.machine);
-    trace(worker, &(weft_trace){.kind = kind,
-                                .now_ns = worker->now_ns,
-                                .epoch = message->epoch,
-                                .from = state,
-                                .to = state,
-                                .message = message->type,
-                                .link = link,
-                                .status = status,
-                                .offset = message->offset,
-                                .length = message->tail});
+    weft_trace_frame(&worker->hooks, worker->now_ns, weft_session_state(&worker->core.machine),
+                     kind, link, message, status);
 }
 
 static void do_transition(weft_worker *worker, const weft_action *action, const weft_input *input)
@@ -137,14 +122,7 @@ static void do_transition(weft_worker *worker, const weft_action *action, const 
     if (transition->event == WEFT_EVENT_FAULT) {
         describe(worker, (weft_status)action->status, input);
     }
-    trace(worker, &(weft_trace){.kind = WEFT_TRACE_TRANSITION,
-                                .now_ns = worker->now_ns,
-                                .epoch = action->epoch,
-                                .from = (weft_state)transition->from,
-                                .to = (weft_state)transition->to,
-                                .event = (weft_event)transition->event,
-                                .status = (weft_status)action->status,
-                                .link = WEFT_LINK_NONE});
+    weft_trace_transition(&worker->hooks, worker->now_ns, action);
 }
 
 static void do_send(weft_worker *worker, const weft_action *action, const weft_input *input)
@@ -161,8 +139,7 @@ static void do_send(weft_worker *worker, const weft_action *action, const weft_i
     weft_message message;
     weft_worker_compose(&worker->core, action, &message);
     weft_link_put(worker->links[action->link], &message, failed ? worker->detail.text : NULL);
-    weft_worker_trace_message(worker, WEFT_TRACE_SENT, action->link, &message,
-                              (weft_status)action->status);
+    weft_worker_trace(worker, WEFT_TRACE_SENT, action->link, &message, (weft_status)action->status);
 }
 
 static void free_document(weft_worker *worker)
@@ -280,8 +257,8 @@ static void do_failed(weft_worker *worker)
 static void do_drop(weft_worker *worker, const weft_action *action, const weft_input *input)
 {
     worker->info.stale_frames++;
-    weft_worker_trace_message(worker, WEFT_TRACE_DROPPED, action->link, &input->message,
-                              (weft_status)action->status);
+    weft_worker_trace(worker, WEFT_TRACE_DROPPED, action->link, &input->message,
+                      (weft_status)action->status);
 }
 
 static void perform(weft_worker *worker, const weft_action *action, const weft_input *input)

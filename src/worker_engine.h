@@ -53,7 +53,7 @@ void weft_worker_take_tail(weft_worker *worker, const uint8_t *bytes, uint32_t l
 /* Lets the device's progress in. */
 void weft_worker_poll_device(weft_worker *worker);
 /* A trace record about a frame on a link. */
-void weft_worker_trace_message(const weft_worker *worker, weft_trace_kind kind, uint32_t link,
-                               const weft_message *message, weft_status status);
+void weft_worker_trace(const weft_worker *worker, weft_trace_kind kind, uint32_t link,
+                       const weft_message *message, weft_status status);
 
 #endif

@@ -16,7 +16,7 @@ static void say_hello(weft_worker *worker, uint32_t link)
     weft_worker_compose(&worker->core, &action, &hello);
     hello.fingerprint = worker->fingerprint;
     weft_link_put(worker->links[link], &hello, worker->name);
-    weft_worker_trace_message(worker, WEFT_TRACE_SENT, link, &hello, WEFT_OK);
+    weft_worker_trace(worker, WEFT_TRACE_SENT, link, &hello, WEFT_OK);
 }
 
 weft_status weft_worker_link_open(weft_worker *worker, uint32_t *link)
@@ -63,11 +63,11 @@ weft_status weft_worker_link_close(weft_worker *worker, uint32_t link, weft_stat
 
 static void on_message(weft_worker *worker, uint32_t link, const weft_link_item *item)
 {
-    weft_worker_trace_message(worker, WEFT_TRACE_RECEIVED, link, item->message, WEFT_OK);
     if (item->message->type == WEFT_MESSAGE_PING) {
         weft_message pong = {.type = WEFT_MESSAGE_PONG};
         weft_link_put(worker->links[link], &pong, NULL);
     } else if (item->message->type != WEFT_MESSAGE_PONG) {
+        weft_worker_trace(worker, WEFT_TRACE_RECEIVED, link, item->message, WEFT_OK);
         weft_worker_drive(
             worker,
             &(weft_input){.type = WEFT_INPUT_MESSAGE, .link = link, .message = *item->message});
