@@ -3,6 +3,26 @@
 
 #include <sched.h>
 
+void weft_device_destroy(const weft_device *device)
+{
+    if (device != NULL && device->destroy != NULL) {
+        device->destroy(device);
+    }
+}
+
+const char *weft_device_text(const weft_device *device)
+{
+    return device == NULL || device->text == NULL ? "" : device->text;
+}
+
+weft_allocator weft_device_allocator(const weft_device *device, const weft_allocator *configured)
+{
+    if (configured->allocate != NULL) {
+        return *configured;
+    }
+    return device->allocator.allocate != NULL ? device->allocator : weft_allocator_default();
+}
+
 weft_status weft_device_run(const weft_device *device, weft_device_operation operation,
                             const weft_segment *segments, size_t count, weft_device_result *result)
 {

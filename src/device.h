@@ -78,7 +78,18 @@ typedef struct weft_difference {
 
 struct weft_device {
     const char *name;
-    weft_memory memory; /* where payload, undo and weights live */
+    const char *text; /* the last failure in words, or "" */
+    void *context;
+    weft_memory memory;       /* where payload, undo and weights live */
+    weft_allocator allocator; /* used where a configuration has none */
+    /* Makes ready what submit needs for these segments, before it may not allocate any more. Called
+     * with all segments of a session each time that some were added, at the same address.
+     * Returns: WEFT_OK, OUT_OF_MEMORY, DEVICE_FAILED. NULL: nothing has to be made ready. */
+    weft_status (*reserve)(const weft_device *device, const weft_segment *segments, size_t count);
+    void (*destroy)(const weft_device *device); /* NULL: it is static */
+    /* The segments at this address are gone, and after it so is what they point to: what still runs
+     * on them ends first, or the device is lost. */
+    void (*forget)(const weft_device *device, const weft_segment *segments);
     /* segments and result must live until poll says DONE. Returns: WEFT_OK, DEVICE_FAILED (nothing
      * was begun). */
     weft_status (*submit)(const weft_device *device, weft_device_operation operation,
@@ -86,6 +97,9 @@ struct weft_device {
     weft_poll (*poll)(const weft_device *device);
     /* Bytes from host memory into device memory; ordered like an operation. */
     weft_status (*copy)(const weft_device *device, void *to, const void *from, uint64_t bytes);
+    /* Bytes from device memory into host memory, after everything submitted before. Waits.
+     * Returns: WEFT_OK, DEVICE_FAILED. */
+    weft_status (*fetch)(const weft_device *device, void *to, const void *from, uint64_t bytes);
     /* weft_digest_payload of device memory; offset is a multiple of 8. Waits.
      * Returns: WEFT_OK, DEVICE_FAILED. */
     weft_status (*payload_digest)(const weft_device *device, const void *bytes, uint64_t length,
@@ -97,6 +111,9 @@ struct weft_device {
                         const weft_allocator *allocator, uint64_t budget_bytes,
                         weft_difference *difference);
 };
+
+/* The configured one; where that has no function, the device's own; otherwise the default. */
+weft_allocator weft_device_allocator(const weft_device *device, const weft_allocator *configured);
 
 /* Submits one operation and waits for its end: for callers that may block (digests of whole models,
  * files). Returns: result->status, DEVICE_FAILED. */

@@ -230,6 +230,7 @@ static const weft_device host = {.name = "host",
                                  .submit = host_submit,
                                  .poll = host_poll,
                                  .copy = host_copy,
+                                 .fetch = host_copy,
                                  .payload_digest = host_payload_digest,
                                  .diff = weft_host_diff};
 

@@ -9,17 +9,11 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "elements are cut out of 8-byte words, lowest first, as safetensors stores them");
 #endif
 
-#define GROUP        8u
-#define FNV_BASIS    UINT64_C(0xcbf29ce484222325)
-#define FNV_PRIME    UINT64_C(0x100000001b3)
-#define PAYLOAD_SEED UINT64_C(0x7061796c6f616421) /* no tensor's: it is no hash */
+#define GROUP     8u
+#define FNV_BASIS UINT64_C(0xcbf29ce484222325)
+#define FNV_PRIME UINT64_C(0x100000001b3)
 
-/* Chosen so that, beyond what digest.h asks for, no signed sum of any of them is a multiple of
- * 2^10: mix(424 + i) with the lowest four bits replaced by 7, 1, 11, 5, 15, 9, 3, 13. */
-const uint64_t WEFT_DIGEST_FACTORS[GROUP] = {
-    UINT64_C(0x707885fca9c9e607), UINT64_C(0xb99df86f492a68b1), UINT64_C(0xfca03d6975bb5a5b),
-    UINT64_C(0xc7210c7853f2b495), UINT64_C(0xdf561ea6c33e009f), UINT64_C(0xdca2a83abead40c9),
-    UINT64_C(0x4a185780ac6c6fe3), UINT64_C(0x930d0cbe5a41c8bd)};
+const uint64_t WEFT_DIGEST_FACTORS[GROUP] = {WEFT_DIGEST_FACTOR_LIST};
 
 /* Inlined with a constant width, so that every loop over a group unrolls. */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -177,6 +171,6 @@ uint64_t weft_digest_payload(const void *bytes, size_t length, uint64_t offset)
     if (length % 8 != 0) {
         memcpy(&last, (const uint8_t *)bytes + words * 8, length % 8);
     }
-    return weft_digest_elements(bytes, offset / 8, words, 8, PAYLOAD_SEED) +
-           weft_digest_term(PAYLOAD_SEED, offset / 8 + words, last);
+    return weft_digest_elements(bytes, offset / 8, words, 8, WEFT_DIGEST_PAYLOAD_SEED) +
+           weft_digest_term(WEFT_DIGEST_PAYLOAD_SEED, offset / 8 + words, last);
 }

@@ -33,11 +33,27 @@
 
 #include "weft.h"
 
-/* 8 odd constants, pairwise different modulo 16. */
+/* 8 odd constants, pairwise different modulo 16, chosen so that, beyond what is asked for above, no
+ * signed sum of any of them is a multiple of 2^10: mix(424 + i) with the lowest four bits replaced
+ * by 7, 1, 11, 5, 15, 9, 3, 13. A list, because device code needs an array of its own. */
+#define WEFT_DIGEST_FACTOR_LIST                                                                    \
+    UINT64_C(0x707885fca9c9e607), UINT64_C(0xb99df86f492a68b1), UINT64_C(0xfca03d6975bb5a5b),      \
+        UINT64_C(0xc7210c7853f2b495), UINT64_C(0xdf561ea6c33e009f), UINT64_C(0xdca2a83abead40c9),  \
+        UINT64_C(0x4a185780ac6c6fe3), UINT64_C(0x930d0cbe5a41c8bd)
 extern const uint64_t WEFT_DIGEST_FACTORS[8];
 
+/* No tensor's seed: it is no hash. */
+#define WEFT_DIGEST_PAYLOAD_SEED UINT64_C(0x7061796c6f616421)
+
+/* The kernels compile these functions for the device as well. */
+#if defined(__CUDACC__)
+#define WEFT_DIGEST_INLINE static inline __host__ __device__
+#else
+#define WEFT_DIGEST_INLINE static inline
+#endif
+
 /* Bijective avalanche mix (the finalizer of splitmix64, Steele et al. 2014). */
-static inline uint64_t weft_digest_mix(uint64_t x)
+WEFT_DIGEST_INLINE uint64_t weft_digest_mix(uint64_t x)
 {
     x ^= x >> 30;
     x *= UINT64_C(0xbf58476d1ce4e5b9);
@@ -47,14 +63,14 @@ static inline uint64_t weft_digest_mix(uint64_t x)
 }
 
 /* Brings the high bits of an element down, so that no change stands in the high bits alone. */
-static inline uint64_t weft_digest_fold(uint64_t bits)
+WEFT_DIGEST_INLINE uint64_t weft_digest_fold(uint64_t bits)
 {
     bits ^= bits >> 32;
     return bits ^ (bits >> 16);
 }
 
 /* Odd key of the group of 8 elements that begins at 8 * group. */
-static inline uint64_t weft_digest_group_key(uint64_t seed, uint64_t group)
+WEFT_DIGEST_INLINE uint64_t weft_digest_group_key(uint64_t seed, uint64_t group)
 {
     return weft_digest_mix(seed + group * UINT64_C(0x9e3779b97f4a7c15)) | 1u;
 }

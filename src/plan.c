@@ -48,6 +48,7 @@ void weft_plan_release(weft_plan *plan)
                         WEFT_MEMORY_HOST);
     weft_memory_release(allocator, plan->counts, plan->tensors * sizeof *plan->counts,
                         WEFT_MEMORY_HOST);
+    weft_memory_release(allocator, plan->wire, plan->payload_bytes, WEFT_MEMORY_HOST);
     weft_memory_release(allocator, plan->difference.payload, plan->difference.payload_capacity,
                         plan->where);
     *plan = (weft_plan){0};
@@ -201,6 +202,7 @@ static weft_status cut(weft_plan *plan, const weft_plan_request *request)
             update->payload_bytes +=
                 index_section(&plan->segments[k]) + value_section(&plan->segments[k]);
         }
+        update->wire_begin = plan->payload_bytes;
         index_begin += update->index_bytes;
         value_begin += update->payload_bytes - update->index_bytes;
         first += update->count;
@@ -291,6 +293,26 @@ static weft_status digest_payload(const weft_plan *plan, const weft_plan_request
     return WEFT_OK;
 }
 
+/* Copies what is sent into host memory, run by run, padding as zeros. */
+static weft_status mirror(weft_plan *plan, const weft_plan_request *request)
+{
+    weft_status status = WEFT_OK;
+    uint8_t *wire = hold(plan, request, plan->payload_bytes, &status);
+    for (size_t i = 0; status == WEFT_OK && i < plan->update_count; i++) {
+        const weft_planned_update *update = &plan->updates[i];
+        uint32_t length = 0;
+        for (uint64_t at = 0; status == WEFT_OK && at < update->payload_bytes; at += length) {
+            const uint8_t *bytes = weft_plan_payload(plan, i, at, UINT32_C(1) << 30, &length);
+            if (bytes != NULL) {
+                status = request->device->fetch(request->device, wire + update->wire_begin + at,
+                                                bytes, length);
+            }
+        }
+    }
+    plan->wire = wire; /* from here on weft_plan_payload reads it */
+    return status;
+}
+
 weft_status weft_plan_make(weft_plan *plan, const weft_plan_request *request)
 {
     weft_status status = WEFT_OK;
@@ -313,6 +335,9 @@ weft_status weft_plan_make(weft_plan *plan, const weft_plan_request *request)
     }
     for (size_t i = 0; status == WEFT_OK && i < plan->update_count; i++) {
         status = digest_payload(plan, request, i);
+    }
+    if (status == WEFT_OK && plan->where == WEFT_MEMORY_DEVICE) {
+        status = mirror(plan, request);
     }
     if (status != WEFT_OK) {
         weft_plan_release(plan);
@@ -366,6 +391,10 @@ const uint8_t *weft_plan_payload(const weft_plan *plan, size_t update, uint64_t 
                                  uint32_t most, uint32_t *length)
 {
     const weft_planned_update *planned = &plan->updates[update];
+    if (plan->wire != NULL) {
+        return run(plan->wire + planned->wire_begin + offset, planned->payload_bytes - offset, most,
+                   length);
+    }
     return plan->kind == WEFT_SPARSE ? sparse_run(plan, planned, offset, most, length)
                                      : dense_run(plan, planned, offset, most, length);
 }

@@ -5,6 +5,8 @@
  *   sparse     difference.payload   | indices of all patches ....... | values of all patches .... |
  *                update k                     | its indices |                  | its values |
  *   baseline   the tensors themselves, borrowed; no copy is made
+ *
+ * What stands in device memory has a copy in host memory (wire), from which it is sent.
  */
 #ifndef WEFT_SRC_PLAN_H
 #define WEFT_SRC_PLAN_H
@@ -16,10 +18,10 @@ typedef struct weft_planned_update {
     char *document;
     uint64_t document_bytes;
     uint64_t payload_bytes, payload_digest;
-    size_t first, count; /* patches: plan->segments[first .. first + count) */
-    uint64_t index_begin,
-        index_bytes; /* sparse: where its indices and values stand in the difference's payload */
-    uint64_t value_begin;
+    size_t first, count;               /* patches: plan->segments[first .. first + count) */
+    uint64_t index_begin, index_bytes; /* sparse: where its indices stand in the difference ... */
+    uint64_t value_begin;              /* ... and its values */
+    uint64_t wire_begin;               /* where its payload stands in plan->wire */
 } weft_planned_update;
 
 typedef struct weft_plan {
@@ -33,6 +35,7 @@ typedef struct weft_plan {
     uint64_t
         *offsets; /* for each patch of a baseline: where its values begin in its update's payload */
     weft_planned_update *updates;
+    uint8_t *wire; /* the payloads of all updates, one behind the other; or NULL */
     size_t tensors, segment_count, update_count, update_capacity;
     uint64_t target_digest, changed, payload_bytes, document_bytes;
     uint64_t held_bytes;

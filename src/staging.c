@@ -150,6 +150,18 @@ static weft_status check_unseen(const weft_staging *staging, const weft_update *
     return WEFT_OK;
 }
 
+/* The newest update was not to be. */
+static void take_back(weft_staging *staging, const weft_update *update)
+{
+    weft_staged *staged = staging->updates;
+    staging->updates = staged->older;
+    staging->count = staging->newest;
+    for (size_t i = 0; i < update->count; i++) {
+        staging->seen[update->patches[i].tensor] = 0;
+    }
+    free_staged(staging, staged);
+}
+
 weft_status weft_staging_reserve(weft_staging *staging, const weft_update *update, bool streamed,
                                  uint32_t *tensor)
 {
@@ -176,7 +188,13 @@ weft_status weft_staging_reserve(weft_staging *staging, const weft_update *updat
             staging->segments[staging->count++] = segment_of(staging, patch, staged);
         }
     }
-    return WEFT_OK;
+    if (staging->device->reserve != NULL) {
+        status = staging->device->reserve(staging->device, staging->segments, staging->count);
+    }
+    if (status != WEFT_OK) {
+        take_back(staging, update);
+    }
+    return status;
 }
 
 /* ---- Take ---- */
@@ -284,6 +302,9 @@ uint64_t weft_staging_changed(const weft_staging *staging)
 
 void weft_staging_release(weft_staging *staging)
 {
+    if (staging->device->forget != NULL && staging->segments != NULL) {
+        staging->device->forget(staging->device, staging->segments);
+    }
     while (staging->updates != NULL) {
         weft_staged *older = staging->updates->older;
         free_staged(staging, staging->updates);

@@ -44,7 +44,7 @@ uint64_t weft_staging_budget_left(const weft_staging *staging);
 
 /* Takes a valid update in: segments, payload and undo memory. streamed: only segments. After an
  * error nothing of this update is held. Returns: META_DUPLICATE_TENSOR (in the session; *tensor
- * says which), OVER_BUDGET, OUT_OF_MEMORY, SIZE_OVERFLOW. */
+ * says which), OVER_BUDGET, OUT_OF_MEMORY, SIZE_OVERFLOW, DEVICE_FAILED. */
 weft_status weft_staging_reserve(weft_staging *staging, const weft_update *update, bool streamed,
                                  uint32_t *tensor);
 /* Bytes of the newest update's payload. Returns: DEVICE_FAILED. */

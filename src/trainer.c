@@ -90,13 +90,9 @@ static void do_advance(weft_trainer *trainer)
 {
     weft_device_result result = {0};
     const weft_plan *plan = &trainer->plan;
-    weft_status status = trainer->device->submit(trainer->device, WEFT_DEVICE_PUT, plan->segments,
-                                                 plan->segment_count, &result);
-    if (status != WEFT_OK || result.status != WEFT_OK) {
-        describe(trainer, WEFT_E_DEVICE_FAILED, WEFT_LINK_NONE);
-    }
-    weft_invariant(status == WEFT_OK &&
-                   result.status == WEFT_OK); /* host memory that was read a moment ago */
+    weft_status status = weft_device_run(trainer->device, WEFT_DEVICE_PUT, plan->segments,
+                                         plan->segment_count, &result);
+    weft_invariant(status == WEFT_OK); /* memory that was read a moment ago */
 }
 
 /* ---- Actions ---- */
@@ -419,8 +415,8 @@ weft_status weft_trainer_create(weft_trainer **trainer, const weft_trainer_confi
     if (status != WEFT_OK) {
         return status;
     }
-    weft_allocator allocator =
-        config->allocator.allocate != NULL ? config->allocator : weft_allocator_default();
+    const weft_device *device = config->device != NULL ? config->device : weft_device_host();
+    weft_allocator allocator = weft_device_allocator(device, &config->allocator);
     weft_trainer *made = weft_memory_allocate(&allocator, sizeof *made, WEFT_MEMORY_HOST);
     size_t name_bytes = strlen(config->name) + 1;
     char *name = weft_memory_allocate(&allocator, name_bytes, WEFT_MEMORY_HOST);
@@ -434,7 +430,7 @@ weft_status weft_trainer_create(weft_trainer **trainer, const weft_trainer_confi
     made->name = name;
     made->name_bytes = name_bytes;
     made->allocator = allocator;
-    made->device = config->device != NULL ? config->device : weft_device_host();
+    made->device = device;
     copy_config(made, config);
     weft_model_acquire(made->model);
     uint64_t digest = 0;

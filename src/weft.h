@@ -200,6 +200,33 @@ typedef struct weft_device weft_device;
 /* Plain C on the calling thread; the reference for every other device. Static, needs no release. */
 WEFT_API const weft_device *weft_device_host(void);
 
+/* An NVIDIA GPU. Tensors, staging and undo log live in its memory; one launch of a kernel applies
+ * an update to all tensors. The payload still comes over the control connection, through host
+ * memory. Tensor data must be aligned to its elements. */
+typedef struct weft_cuda_config {
+    size_t size;      /* sizeof(weft_cuda_config): INIT sets it */
+    int number;       /* of the device, as cudaSetDevice takes it; -1: the thread's current one */
+    void *put_stream; /* cudaStream_t in which inference runs: what was enqueued there before sees
+                         the old weights, what is enqueued after it the new ones, and no thread
+                         waits. NULL: a stream of weft's own */
+} weft_cuda_config;
+
+#define WEFT_CUDA_CONFIG_INIT                                                                      \
+    {                                                                                              \
+        .size = sizeof(weft_cuda_config), .number = -1                                             \
+    }
+
+/* Every entry point of weft restores the thread's current device. Without an allocator of the
+ * user's, device memory comes from the device's own pool (cudaMallocAsync).
+ * Returns: INVALID_ARGUMENT, NO_DEVICE (this build or this machine has none), OUT_OF_MEMORY,
+ * DEVICE_FAILED. */
+WEFT_API weft_status weft_device_cuda_create(const weft_device **device,
+                                             const weft_cuda_config *config);
+/* Destroy its workers and trainers first. NULL and the host device are allowed. */
+WEFT_API void weft_device_destroy(const weft_device *device);
+/* The last failure of CUDA in words, or "". Valid until the next call that uses the device. */
+WEFT_API const char *weft_device_text(const weft_device *device);
+
 /* Digest of the whole content, every element read once. Formula and strength: spec/protocol.md,
  * "Model digest". Digests of the parts of a model add up to that of the whole.
  * Returns: DEVICE_FAILED. */

@@ -90,6 +90,7 @@ typedef enum weft_status {
     WEFT_E_PAYLOAD_DIGEST = -603,
     WEFT_E_PAYLOAD_OFFSET = -604, /* a piece of the payload is not where it belongs */
     WEFT_E_DEVICE_FAILED = -605, /* an operation of the device failed */
+    WEFT_E_NO_DEVICE = -607, /* there is no such device */
     /* resource: a limit */
     WEFT_E_OUT_OF_MEMORY = -701, /* the allocator gave no memory */
     WEFT_E_OVER_BUDGET = -702, /* the session needs more memory than its budget */

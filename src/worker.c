@@ -540,8 +540,7 @@ weft_status weft_worker_create(weft_worker **worker, const weft_worker_config *c
         return status;
     }
     const weft_device *device = config->device != NULL ? config->device : weft_device_host();
-    weft_allocator allocator =
-        config->allocator.allocate != NULL ? config->allocator : weft_allocator_default();
+    weft_allocator allocator = weft_device_allocator(device, &config->allocator);
     uint64_t digest;
     status = weft_model_digest(config->model, device, &digest);
     if (status != WEFT_OK) {

@@ -1,0 +1,558 @@
+/* The device `cuda`: the kernels of kernels/ behind the device operations, on one GPU.
+ *
+ *      stream   weft's own: uploads, verify, digest, diff
+ *      put      the user's, in which inference runs: put and rollback; the two streams wait for each
+ *               other by events, and no thread waits
+ *
+ * What a submit needs is made ready by reserve: the segments and their work list in device memory.
+ * Segments that nobody reserved (the digest of a whole model, a trainer's base) get a table for one
+ * submit. Every entry point sets the device and restores what the thread had. */
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "device_cuda.h"
+#include "digest.h"
+#include "memory.h"
+
+#define PIECE_BYTES   (UINT64_C(1) << 20)
+#define END_WITHIN_NS UINT64_C(2000000000) /* of kernels on memory that is given back */
+
+static weft_cuda_device *of(const weft_device *device)
+{
+    return device->context;
+}
+
+/* ---- CUDA's answers, and the thread's device ---- */
+
+weft_status weft_cuda_check(weft_cuda_device *d, cudaError_t error, const char *what)
+{
+    if (error == cudaSuccess) {
+        return WEFT_OK;
+    }
+    (void)snprintf(d->text, sizeof d->text, "%s: %s (%s)", what, cudaGetErrorString(error),
+                   cudaGetErrorName(error));
+    return error == cudaErrorMemoryAllocation ? WEFT_E_OUT_OF_MEMORY : WEFT_E_DEVICE_FAILED;
+}
+
+int weft_cuda_enter(const weft_cuda_device *d)
+{
+    int before = -1;
+    (void)cudaGetDevice(&before);
+    if (before != d->number) {
+        (void)cudaSetDevice(d->number);
+    }
+    return before;
+}
+
+void weft_cuda_leave(const weft_cuda_device *d, int before)
+{
+    if (before >= 0 && before != d->number) {
+        (void)cudaSetDevice(before);
+    }
+}
+
+/* ---- Memory: stream-ordered, so that nothing synchronizes the device ---- */
+
+static void *allocate(void *context, size_t bytes, weft_memory where)
+{
+    weft_cuda_device *d = context;
+    void *pointer = NULL;
+    if (where == WEFT_MEMORY_HOST) {
+        return weft_memory_allocate(&d->allocator, bytes, where);
+    }
+    int before = weft_cuda_enter(d);
+    weft_status status =
+        weft_cuda_check(d, cudaMallocAsync(&pointer, bytes, d->stream), "cudaMallocAsync");
+    if (status == WEFT_OK) { /* it may be used in any stream from now on */
+        status = weft_cuda_check(d, cudaStreamSynchronize(d->stream), "cudaMallocAsync");
+    }
+    weft_cuda_leave(d, before);
+    return status == WEFT_OK ? pointer : NULL;
+}
+
+static void release(void *context, void *pointer, size_t bytes, weft_memory where)
+{
+    weft_cuda_device *d = context;
+    if (where == WEFT_MEMORY_HOST) {
+        weft_memory_release(&d->allocator, pointer, bytes, where);
+        return;
+    }
+    int before = weft_cuda_enter(d);
+    (void)weft_cuda_check(d, cudaFreeAsync(pointer, d->stream), "cudaFreeAsync");
+    weft_cuda_leave(d, before);
+}
+
+/* ---- Tables ---- */
+
+static void destroy_table(weft_cuda_device *d, weft_cuda_table *t)
+{
+    (void)cudaFreeAsync(t->segments, d->stream);
+    (void)cudaFreeAsync(t->work, d->stream);
+    weft_memory_release(&d->allocator, t->first, (t->segments_capacity + 1) * sizeof *t->first,
+                        WEFT_MEMORY_HOST);
+    weft_memory_release(&d->allocator, t, sizeof *t, WEFT_MEMORY_HOST);
+}
+
+static uint64_t work_of(const weft_segment *segments, size_t count, bool of_targets,
+                        uint32_t first_segment, weft_kernel_work *work)
+{
+    return of_targets ? weft_kernel_work_targets(segments, count, first_segment, work)
+                      : weft_kernel_work_entries(segments, count, first_segment, work);
+}
+
+/* Larger arrays for so many segments and chunks; what the old ones held is uploaded again. */
+static weft_status grow(weft_cuda_device *d, weft_cuda_table *t, size_t count, uint64_t work_count)
+{
+    size_t segments = count > t->segments_capacity ? count + count / 2 : t->segments_capacity;
+    uint64_t work = work_count > t->work_capacity ? work_count + work_count / 2 : t->work_capacity;
+    uint64_t *first =
+        weft_memory_allocate(&d->allocator, (segments + 1) * sizeof *first, WEFT_MEMORY_HOST);
+    if (first == NULL) {
+        return WEFT_E_OUT_OF_MEMORY;
+    }
+    weft_memory_release(&d->allocator, t->first, (t->segments_capacity + 1) * sizeof *t->first,
+                        WEFT_MEMORY_HOST);
+    (void)cudaFreeAsync(t->segments, d->stream);
+    (void)cudaFreeAsync(t->work, d->stream);
+    t->first = first;
+    t->segments = NULL;
+    t->work = NULL;
+    t->segments_capacity = segments;
+    t->work_capacity = work;
+    void *pointer = NULL;
+    weft_status status = weft_cuda_check(
+        d, cudaMallocAsync(&pointer, (segments + 1) * sizeof *t->segments, d->stream), "a table");
+    if (status == WEFT_OK) {
+        t->segments = pointer;
+        status = weft_cuda_check(
+            d, cudaMallocAsync(&pointer, (work + 1) * sizeof *t->work, d->stream), "a table");
+    }
+    t->work = status == WEFT_OK ? pointer : NULL;
+    return status;
+}
+
+/* Both arrays anew. Waits, because the host's copy of the work is gone afterwards. */
+static weft_status upload(weft_cuda_device *d, weft_cuda_table *t, const weft_segment *segments,
+                          size_t count, bool of_targets)
+{
+    uint64_t work_count = work_of(segments, count, of_targets, 0, NULL);
+    weft_status status = WEFT_OK;
+    if (count > t->segments_capacity || work_count > t->work_capacity || t->first == NULL) {
+        status = grow(d, t, count, work_count);
+    }
+    uint64_t bytes = (work_count + 1) * sizeof(weft_kernel_work);
+    weft_kernel_work *work = weft_memory_allocate(&d->allocator, bytes, WEFT_MEMORY_HOST);
+    if (status == WEFT_OK && work == NULL) {
+        status = WEFT_E_OUT_OF_MEMORY;
+    }
+    if (status == WEFT_OK) {
+        uint64_t at = 0;
+        for (size_t i = 0; i < count; i++) {
+            t->first[i] = at;
+            at += work_of(segments + i, 1, of_targets, (uint32_t)i, work + at);
+        }
+        t->first[count] = at;
+        t->count = count;
+        t->work_count = at;
+        status = weft_cuda_check(
+            d, cudaMemcpyAsync(t->work, work, at * sizeof *work, cudaMemcpyHostToDevice, d->stream),
+            "a table");
+    }
+    if (status == WEFT_OK) {
+        status = weft_cuda_check(d,
+                                 cudaMemcpyAsync(t->segments, segments, count * sizeof *segments,
+                                                 cudaMemcpyHostToDevice, d->stream),
+                                 "a table");
+    }
+    if (status == WEFT_OK) {
+        status = weft_cuda_check(d, cudaStreamSynchronize(d->stream), "a table");
+    }
+    weft_memory_release(&d->allocator, work, bytes, WEFT_MEMORY_HOST);
+    return status;
+}
+
+static weft_status make_table(weft_cuda_device *d, const weft_segment *segments, size_t count,
+                              bool of_targets, weft_cuda_table **made)
+{
+    weft_cuda_table *t = weft_memory_allocate(&d->allocator, sizeof *t, WEFT_MEMORY_HOST);
+    if (t == NULL) {
+        return WEFT_E_OUT_OF_MEMORY;
+    }
+    *t = (weft_cuda_table){0};
+    weft_status status = upload(d, t, segments, count, of_targets);
+    if (status != WEFT_OK) {
+        destroy_table(d, t);
+        return status;
+    }
+    *made = t;
+    return WEFT_OK;
+}
+
+static weft_cuda_table *find(const weft_cuda_device *d, const weft_segment *segments, size_t count)
+{
+    for (weft_cuda_table *t = d->tables; t != NULL; t = t->next) {
+        if (segments >= t->host && segments + count <= t->host + t->count) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
+static bool is_aligned(const weft_segment *segment)
+{
+    uintptr_t element =
+        (uintptr_t)segment->target | (uintptr_t)segment->values | (uintptr_t)segment->undo;
+    uintptr_t index = (uintptr_t)segment->indices;
+    return element % segment->element_bytes == 0 &&
+           (segment->indices == NULL || index % segment->index_bytes == 0);
+}
+
+static weft_status check_alignment(weft_cuda_device *d, const weft_segment *segments, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!is_aligned(&segments[i])) {
+            (void)snprintf(d->text, sizeof d->text, "tensor %u is not aligned to its elements",
+                           segments[i].tensor);
+            return WEFT_E_DEVICE_FAILED;
+        }
+    }
+    return WEFT_OK;
+}
+
+static weft_status reserve(const weft_device *device, const weft_segment *segments, size_t count)
+{
+    weft_cuda_device *d = of(device);
+    int before = weft_cuda_enter(d);
+    weft_status status = check_alignment(d, segments, count);
+    weft_cuda_table *t = d->tables;
+    while (t != NULL && t->host != segments) {
+        t = t->next;
+    }
+    if (status == WEFT_OK && t == NULL) {
+        status = make_table(d, segments, count, false, &t);
+        if (status == WEFT_OK) {
+            t->host = segments;
+            t->next = d->tables;
+            d->tables = t;
+        }
+    } else if (status == WEFT_OK) {
+        status = upload(d, t, segments, count, false);
+    }
+    weft_cuda_leave(d, before);
+    return status;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+static void forget(const weft_device *device, const weft_segment *segments)
+{
+    weft_cuda_device *d = of(device);
+    int before = weft_cuda_enter(d);
+    uint64_t end_ns = now_ns() + END_WITHIN_NS;
+    while (!d->lost && device->poll(device) == WEFT_POLL_AGAIN) {
+        d->lost = now_ns() > end_ns;
+    }
+    for (weft_cuda_table **at = &d->tables; *at != NULL; at = &(*at)->next) {
+        weft_cuda_table *t = *at;
+        if (t->host == segments) {
+            *at = t->next;
+            destroy_table(d, t);
+            break;
+        }
+    }
+    weft_cuda_leave(d, before);
+}
+
+/* ---- Operations ---- */
+
+static cudaError_t launch(weft_cuda_device *d, weft_device_operation operation,
+                          const weft_kernel_table *work, weft_device_result *result)
+{
+    switch (operation) {
+    case WEFT_DEVICE_VERIFY:
+        return (cudaError_t)weft_kernel_verify(d->stream, work, d->sums, result);
+    case WEFT_DEVICE_DIGEST:
+        return (cudaError_t)weft_kernel_digest(d->stream, work, d->sums, result);
+    case WEFT_DEVICE_PUT:
+        return (cudaError_t)weft_kernel_put(d->put, work);
+    case WEFT_DEVICE_ROLLBACK:
+        return (cudaError_t)weft_kernel_rollback(d->put, work);
+    }
+    return cudaErrorInvalidValue;
+}
+
+static bool writes(weft_device_operation operation)
+{
+    return operation == WEFT_DEVICE_PUT || operation == WEFT_DEVICE_ROLLBACK;
+}
+
+/* Writing happens in the stream of inference, after what weft's own has done so far, and what that
+ * does next comes after the writing. */
+static weft_status enqueue(weft_cuda_device *d, weft_device_operation operation,
+                           const weft_kernel_table *work, weft_device_result *result)
+{
+    cudaError_t error = cudaSuccess;
+    if (writes(operation)) {
+        error = cudaEventRecord(d->ready, d->stream);
+        error = error == cudaSuccess ? cudaStreamWaitEvent(d->put, d->ready, 0) : error;
+    }
+    error = error == cudaSuccess ? launch(d, operation, work, result) : error;
+    if (writes(operation)) {
+        error = error == cudaSuccess ? cudaEventRecord(d->ready, d->put) : error;
+        error = error == cudaSuccess ? cudaStreamWaitEvent(d->stream, d->ready, 0) : error;
+    }
+    error = error == cudaSuccess ? cudaEventRecord(d->done, d->stream) : error;
+    return weft_cuda_check(d, error, "a kernel");
+}
+
+static weft_status submit(const weft_device *device, weft_device_operation operation,
+                          const weft_segment *segments, size_t count, weft_device_result *result)
+{
+    weft_cuda_device *d = of(device);
+    if (d->lost || d->pending_count == WEFT_CUDA_PENDING_MAX) {
+        return WEFT_E_DEVICE_FAILED;
+    }
+    int before = weft_cuda_enter(d);
+    weft_status status = check_alignment(d, segments, count);
+    weft_cuda_table *t = operation == WEFT_DEVICE_DIGEST ? NULL : find(d, segments, count);
+    weft_cuda_pending p = {.to = result};
+    if (status == WEFT_OK && t == NULL) {
+        status = make_table(d, segments, count, operation == WEFT_DEVICE_DIGEST, &p.own);
+        t = p.own;
+    } else if (status == WEFT_OK) {
+        p.first_segment = (uint32_t)(segments - t->host);
+    }
+    if (status == WEFT_OK) {
+        weft_device_result *pinned = &d->pinned[d->pending_count];
+        p.from = writes(operation) ? NULL : pinned;
+        weft_kernel_table work = {.segments = t->segments,
+                                  .work = t->work + t->first[p.first_segment],
+                                  .work_count = t->first[p.first_segment + count] -
+                                                t->first[p.first_segment]};
+        status = enqueue(d, operation, &work, pinned);
+    }
+    if (status == WEFT_OK) {
+        d->pendings[d->pending_count++] = p;
+    } else if (p.own != NULL) {
+        destroy_table(d, p.own);
+    }
+    weft_cuda_leave(d, before);
+    return status == WEFT_OK ? WEFT_OK : WEFT_E_DEVICE_FAILED;
+}
+
+static void hand_over(weft_cuda_device *d)
+{
+    for (size_t i = 0; i < d->pending_count; i++) {
+        const weft_cuda_pending *p = &d->pendings[i];
+        *p->to = p->from != NULL ? *p->from : (weft_device_result){.status = WEFT_OK};
+        if (p->to->status != WEFT_OK) {
+            p->to->segment -= p->first_segment;
+        }
+        if (p->own != NULL) {
+            destroy_table(d, p->own);
+        }
+    }
+    d->pending_count = 0;
+}
+
+static weft_poll poll(const weft_device *device)
+{
+    weft_cuda_device *d = of(device);
+    if (d->lost) {
+        return WEFT_POLL_GONE;
+    }
+    if (d->pending_count == 0) {
+        return WEFT_POLL_DONE;
+    }
+    int before = weft_cuda_enter(d);
+    cudaError_t error = cudaEventQuery(d->done);
+    weft_poll answer = WEFT_POLL_DONE;
+    if (error == cudaErrorNotReady) {
+        answer = WEFT_POLL_AGAIN;
+    } else if (error != cudaSuccess) { /* sticky: every later call fails too */
+        (void)weft_cuda_check(d, error, "the device");
+        d->lost = true;
+        answer = WEFT_POLL_GONE;
+    } else {
+        hand_over(d);
+    }
+    weft_cuda_leave(d, before);
+    return answer;
+}
+
+static weft_status copy(const weft_device *device, void *to, const void *from, uint64_t bytes)
+{
+    weft_cuda_device *d = of(device);
+    int before = weft_cuda_enter(d);
+    weft_status status = weft_cuda_check(
+        d, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, d->stream), "copying to the device");
+    weft_cuda_leave(d, before);
+    return status;
+}
+
+static weft_status fetch(const weft_device *device, void *to, const void *from, uint64_t bytes)
+{
+    weft_cuda_device *d = of(device);
+    int before = weft_cuda_enter(d);
+    weft_status status = weft_cuda_check(
+        d, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, d->stream), "fetching");
+    if (status == WEFT_OK) {
+        status = weft_cuda_check(d, cudaStreamSynchronize(d->stream), "fetching");
+    }
+    weft_cuda_leave(d, before);
+    return status;
+}
+
+/* What does not begin at a multiple of 8 (a tensor that is sent as it stands, say) is digested on
+ * the host, piece by piece: slow, and rare. */
+static weft_status digest_unaligned(const weft_device *device, const uint8_t *bytes,
+                                    uint64_t length, uint64_t offset, uint64_t *digest)
+{
+    const weft_allocator *host = &of(device)->allocator;
+    uint64_t most = length < PIECE_BYTES ? length : PIECE_BYTES, sum = 0;
+    uint8_t *piece = weft_memory_allocate(host, most, WEFT_MEMORY_HOST);
+    weft_status status = piece == NULL ? WEFT_E_OUT_OF_MEMORY : WEFT_OK;
+    for (uint64_t at = 0; status == WEFT_OK && at < length; at += most) {
+        uint64_t part = length - at < most ? length - at : most;
+        status = fetch(device, piece, bytes + at, part);
+        sum += status == WEFT_OK ? weft_digest_payload(piece, (size_t)part, offset + at) : 0;
+    }
+    weft_memory_release(host, piece, most, WEFT_MEMORY_HOST);
+    if (status == WEFT_OK) {
+        *digest = sum;
+    }
+    return status;
+}
+
+/* Waits: it is short (the payload is read once), and its answer decides what is done next. */
+static weft_status payload_digest(const weft_device *device, const void *bytes, uint64_t length,
+                                  uint64_t offset, uint64_t *digest)
+{
+    weft_cuda_device *d = of(device);
+    weft_device_result *pinned = &d->pinned[WEFT_CUDA_PENDING_MAX];
+    if (length == 0) {
+        *digest = 0;
+        return WEFT_OK;
+    }
+    if ((uintptr_t)bytes % 8 != 0) {
+        return digest_unaligned(device, bytes, length, offset, digest);
+    }
+    int before = weft_cuda_enter(d);
+    weft_status status = weft_cuda_check(
+        d,
+        (cudaError_t)weft_kernel_payload_digest(d->stream, bytes, length, offset, d->sums, pinned),
+        "digesting");
+    if (status == WEFT_OK) {
+        status = weft_cuda_check(d, cudaStreamSynchronize(d->stream), "digesting");
+    }
+    if (status == WEFT_OK) {
+        *digest = pinned->digest;
+    }
+    weft_cuda_leave(d, before);
+    return status;
+}
+
+/* ---- Life ---- */
+
+static void destroy(const weft_device *device)
+{
+    weft_cuda_device *d = of(device);
+    int before = weft_cuda_enter(d);
+    (void)cudaStreamSynchronize(d->stream);
+    hand_over(d);
+    while (d->tables != NULL) {
+        weft_cuda_table *next = d->tables->next;
+        destroy_table(d, d->tables);
+        d->tables = next;
+    }
+    (void)cudaFreeAsync(d->sums, d->stream);
+    (void)cudaStreamSynchronize(d->stream);
+    (void)cudaFreeHost(d->pinned);
+    (void)cudaFreeHost(d->marked);
+    (void)cudaEventDestroy(d->done);
+    (void)cudaEventDestroy(d->ready);
+    if (d->put_is_ours) {
+        (void)cudaStreamDestroy(d->put);
+    }
+    (void)cudaStreamDestroy(d->stream);
+    weft_cuda_leave(d, before);
+    weft_memory_release(&d->allocator, d, sizeof *d, WEFT_MEMORY_HOST);
+}
+
+static weft_status open_device(weft_cuda_device *d)
+{
+    void *sums = NULL, *pinned = NULL, *marked = NULL;
+    cudaError_t error = cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking);
+    if (error == 0 && d->put_is_ours) {
+        error = cudaStreamCreateWithFlags(&d->put, cudaStreamNonBlocking);
+    }
+    error =
+        error == cudaSuccess ? cudaEventCreateWithFlags(&d->done, cudaEventDisableTiming) : error;
+    error =
+        error == cudaSuccess ? cudaEventCreateWithFlags(&d->ready, cudaEventDisableTiming) : error;
+    error = error == cudaSuccess ? cudaMallocAsync(&sums, sizeof *d->sums, d->stream) : error;
+    error = error == cudaSuccess
+                ? cudaMallocHost(&pinned, (WEFT_CUDA_PENDING_MAX + 1) * sizeof *d->pinned)
+                : error;
+    error = error == cudaSuccess ? cudaMallocHost(&marked, sizeof *d->marked) : error;
+    d->sums = sums;
+    d->pinned = pinned;
+    d->marked = marked;
+    return weft_cuda_check(d, error, "opening the device");
+}
+
+static const weft_device FACE = {.name = "cuda",
+                                 .memory = WEFT_MEMORY_DEVICE,
+                                 .reserve = reserve,
+                                 .forget = forget,
+                                 .destroy = destroy,
+                                 .submit = submit,
+                                 .poll = poll,
+                                 .copy = copy,
+                                 .fetch = fetch,
+                                 .payload_digest = payload_digest,
+                                 .diff = weft_cuda_diff};
+
+weft_status weft_device_cuda_create(const weft_device **device, const weft_cuda_config *config)
+{
+    int count = 0, number = -1;
+    if (device == NULL || config == NULL || config->size != sizeof *config || config->number < -1) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    if (cudaGetDeviceCount(&count) != cudaSuccess || config->number >= count || count == 0) {
+        (void)cudaGetLastError();
+        return WEFT_E_NO_DEVICE;
+    }
+    if (config->number >= 0) {
+        number = config->number;
+    } else if (cudaGetDevice(&number) != cudaSuccess) {
+        return WEFT_E_NO_DEVICE;
+    }
+    weft_allocator allocator = weft_allocator_default();
+    weft_cuda_device *d = weft_memory_allocate(&allocator, sizeof *d, WEFT_MEMORY_HOST);
+    if (d == NULL) {
+        return WEFT_E_OUT_OF_MEMORY;
+    }
+    *d = (weft_cuda_device){.face = FACE, .allocator = allocator, .number = number};
+    d->face.context = d;
+    d->face.text = d->text;
+    d->face.allocator = (weft_allocator){.allocate = allocate, .release = release, .context = d};
+    d->put = config->put_stream;
+    d->put_is_ours = config->put_stream == NULL;
+    int before = weft_cuda_enter(d);
+    weft_status status = open_device(d);
+    weft_cuda_leave(d, before);
+    if (status != WEFT_OK) {
+        destroy(&d->face);
+        return status;
+    }
+    *device = &d->face;
+    return WEFT_OK;
+}
