@@ -30,6 +30,7 @@ if(CUDAToolkit_FOUND)
         set(CMAKE_CUDA_ARCHITECTURES 80 90) # A100, H100; later cards compile the PTX that goes with it
     endif()
     enable_language(CUDA)
+    set(WEFT_PRIVATE_LIBS "-L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -lrt -lpthread -ldl") # of weft.pc, for static linking
     set(CMAKE_CUDA_STANDARD 17)
     set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
 endif()

@@ -555,12 +555,12 @@ WEFT_API uint64_t weft_net_now_ns(void); /* the monotonic clock that the driver 
  * Returns: CONNECT when timeout_ms passed (text says who is missing and why), WRONG_STATE. */
 WEFT_API weft_status weft_net_workers_wait(weft_net *net, weft_trainer *trainer, uint32_t workers,
                                            int timeout_ms);
-/* weft_trainer_push, and weft_net_poll_wait until it is over; the deadlines bound it. First it waits
- * until every worker that weft_net_connect named is connected and has said HELLO, for at most
+/* weft_trainer_push, and weft_net_poll_wait until it is over; the deadlines bound it. First it
+ * waits until every worker that weft_net_connect named is connected and has said HELLO, for at most
  * WEFT_NET_RECONNECT_MS: links may have been lost while the caller was busy, and a push without one
- * of them would leave two versions. push may be NULL. Returns: CONNECT (text says who is missing;
- * nothing was begun), WRONG_STATE within a hook, what weft_trainer_push and weft_trainer_result
- * return. */
+ * of them would leave two versions. push may be NULL.
+ * Returns: CONNECT (text says who is missing; nothing was begun), WRONG_STATE within a hook, what
+ * weft_trainer_push and weft_trainer_result return. */
 #define WEFT_NET_RECONNECT_MS 5000u
 WEFT_API weft_status weft_net_push_wait(weft_net *net, weft_trainer *trainer, weft_kind kind,
                                         uint64_t version, weft_push *push);

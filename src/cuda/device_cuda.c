@@ -1,8 +1,8 @@
 /* The device `cuda`: the kernels of kernels/ behind the device operations, on one GPU.
  *
  *      stream   weft's own: uploads, verify, digest, diff
- *      put      the user's, in which inference runs: put and rollback; the two streams wait for each
- *               other by events, and no thread waits
+ *      put      the user's, in which inference runs: put and rollback; the two streams wait for
+ *               each other by events, and no thread waits
  *
  * What a submit needs is made ready by reserve: the segments and their work list in device memory.
  * Segments that nobody reserved (the digest of a whole model, a trainer's base) get a table for one
