@@ -456,6 +456,11 @@ int main(int count, char **arguments)
             return 2;
         }
     }
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+        printf("bench_kernels: skipped, for there is no GPU here\n");
+        return 0;
+    }
     CUDA(cudaGetDeviceProperties(&properties, 0));
     device_name = properties.name;
     measure_rates();

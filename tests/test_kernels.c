@@ -27,7 +27,8 @@ static unsigned long long checks;
 
 static void fail(const char *file, int line, const char *text, int error)
 {
-    fprintf(stderr, "%s:%d: %s (%s)\n", file, line, text, cudaGetErrorString((cudaError_t)error));
+    (void)fprintf(stderr, "%s:%d: %s (%s)\n", file, line, text,
+                  cudaGetErrorString((cudaError_t)error));
     exit(1);
 }
 
@@ -485,8 +486,8 @@ static uint64_t check_diff_with(const test_pair *pair, const weft_difference *ho
 {
     weft_kernel_diff diff = diff_create(pair, pool_bytes);
     uint8_t *payload = device_allocate(payload_bytes + 8);
-    uint8_t *copy = malloc(payload_bytes + 8);
-    uint64_t *counts = malloc(pair->count * sizeof *counts);
+    uint8_t *copy = calloc(1, payload_bytes + 8);
+    uint64_t *counts = malloc((pair->count + 1) * sizeof *counts);
     CHECK(copy != NULL && counts != NULL);
     CUDA(cudaMemset(payload, 0x5a, payload_bytes + 8));
     CUDA(weft_kernel_diff_mark(NULL, &diff));

@@ -332,11 +332,11 @@ static weft_status submit(const weft_device *device, weft_device_operation opera
     if (status == WEFT_OK) {
         weft_device_result *pinned = &d->pinned[d->pending_count];
         p.from = writes(operation) ? NULL : pinned;
-        weft_kernel_table work = {.segments = t->segments,
-                                  .work = t->work + t->first[p.first_segment],
-                                  .work_count = t->first[p.first_segment + count] -
-                                                t->first[p.first_segment]};
-        status = enqueue(d, operation, &work, pinned);
+        weft_kernel_table table = {.segments = t->segments,
+                                   .work = t->work + t->first[p.first_segment],
+                                   .work_count = t->first[p.first_segment + count] -
+                                                 t->first[p.first_segment]};
+        status = enqueue(d, operation, &table, pinned);
     }
     if (status == WEFT_OK) {
         d->pendings[d->pending_count++] = p;
