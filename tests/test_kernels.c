@@ -25,7 +25,7 @@
 
 static unsigned long long checks;
 
-static void fail(const char *file, int line, const char *text, int error)
+__attribute__((noreturn)) static void fail(const char *file, int line, const char *text, int error)
 {
     (void)fprintf(stderr, "%s:%d: %s (%s)\n", file, line, text,
                   cudaGetErrorString((cudaError_t)error));
@@ -484,9 +484,10 @@ static uint64_t align8(uint64_t bytes)
 static uint64_t check_diff_with(const test_pair *pair, const weft_difference *host,
                                 uint64_t pool_bytes, uint64_t payload_bytes)
 {
+    CHECK(payload_bytes <= UINT64_MAX / 2);
     weft_kernel_diff diff = diff_create(pair, pool_bytes);
     uint8_t *payload = device_allocate(payload_bytes + 8);
-    uint8_t *copy = calloc(1, payload_bytes + 8);
+    uint8_t *copy = malloc(payload_bytes + 8);
     uint64_t *counts = malloc((pair->count + 1) * sizeof *counts);
     CHECK(copy != NULL && counts != NULL);
     CUDA(cudaMemset(payload, 0x5a, payload_bytes + 8));
