@@ -176,6 +176,44 @@ static void test_verify_fails(void **state)
     }
 }
 
+static weft_status reserve_status;
+static unsigned forgotten;
+
+static weft_status reserve_or_not(const weft_device *device, const weft_segment *segments,
+                                  size_t count)
+{
+    (void)device;
+    assert_non_null(segments);
+    assert_int_equal(count, 1);
+    return reserve_status;
+}
+
+static void count_forgotten(const weft_device *device, const weft_segment *segments)
+{
+    (void)device;
+    assert_non_null(segments);
+    forgotten++;
+}
+
+static void test_device_cannot_reserve(void **state)
+{
+    (void)state;
+    failing_device device = {.fails = 0};
+    fixture *f = create_with_device(&device);
+    device.device.reserve = reserve_or_not;
+    device.device.forget = count_forgotten;
+    reserve_status = WEFT_E_OUT_OF_MEMORY;
+    forgotten = 0;
+    fixture_go(f, UPDATED);
+    fixture_say_document(f);
+    fixture_check_failed(f, WEFT_E_OUT_OF_MEMORY);
+    assert_int_equal(forgotten, 1);
+    reserve_status = WEFT_OK;
+    fixture_check_next_commits(f);
+    assert_int_equal(forgotten, 2);
+    fixture_destroy(f);
+}
+
 static void test_put_fails(void **state)
 {
     (void)state;
@@ -453,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_link_lost_in_every_step),
         cmocka_unit_test(test_destroyed_in_every_step),
         cmocka_unit_test(test_verify_fails),
+        cmocka_unit_test(test_device_cannot_reserve),
         cmocka_unit_test(test_put_fails),
         cmocka_unit_test(test_rollback_fails),
         cmocka_unit_test(test_device_gone),
