@@ -362,6 +362,11 @@ WEFT_API weft_status weft_worker_update(weft_worker *worker, const char *documen
  * Returns: WRONG_STATE (nothing has changed); DIGEST_MISMATCH, BASELINE_INCOMPLETE, DEVICE_FAILED
  * (rolled back, idle; condition says if even that failed). */
 WEFT_API weft_status weft_worker_finish(weft_worker *worker);
+/* On a GPU update and finish may return WEFT_AGAIN: they have begun, and the device still checks or
+ * writes. Then call this until it returns something else, which is the answer of that call; until
+ * then update and finish are WRONG_STATE. On the host it is never needed.
+ * Returns: WEFT_AGAIN; WEFT_OK; what update and finish return. */
+WEFT_API weft_status weft_worker_poll(weft_worker *worker);
 /* Back to the base and to idle. Returns: WRONG_STATE if no session of this control plane runs. */
 WEFT_API weft_status weft_worker_abort(weft_worker *worker);
 

@@ -331,6 +331,15 @@ void weft_worker_drive(weft_worker *worker, const weft_input *input)
     worker->detail_is_fresh = false;
 }
 
+void weft_worker_drive_ready(weft_worker *worker)
+{
+    weft_input ready = worker->ready;
+    worker->ready.type = 0;
+    if (ready.type != 0) {
+        weft_worker_drive(worker, &ready);
+    }
+}
+
 /* ---- Document and payload ---- */
 
 /* A weft document repeats what START said; a contradiction means that trainer and session have
@@ -465,11 +474,7 @@ void weft_worker_take_tail(weft_worker *worker, const uint8_t *bytes, uint32_t l
             make_ready(worker, WEFT_INPUT_RECEIVED, status);
         }
     }
-    if (worker->ready.type != 0) {
-        weft_input input = worker->ready;
-        worker->ready.type = 0;
-        weft_worker_drive(worker, &input);
-    }
+    weft_worker_drive_ready(worker);
 }
 
 /* ---- Device ---- */

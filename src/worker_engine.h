@@ -39,6 +39,7 @@ struct weft_worker {
     weft_device_result result; /* of the device's operation */
     weft_input ready;          /* a result that has not been given to the core yet; type 0: none */
     weft_status local_status;  /* what local control was answered last */
+    bool local_finish;         /* it has said finish, and the device still writes */
     bool detail_is_fresh;      /* the present fault is described already */
     weft_detail detail;
     weft_worker_info info; /* counters; the rest is filled in by weft_worker_get_info */
@@ -50,8 +51,10 @@ void weft_worker_drive(weft_worker *worker, const weft_input *input);
 /* A part of the tail that the core has let in. */
 void weft_worker_take_tail(weft_worker *worker, const uint8_t *bytes, uint32_t length,
                            uint64_t offset);
-/* Lets the device's progress in. */
+/* Asks the device; what it has done becomes ready. */
 void weft_worker_poll_device(weft_worker *worker);
+/* Gives what is ready to the core. */
+void weft_worker_drive_ready(weft_worker *worker);
 /* A trace record about a frame on a link. */
 void weft_worker_trace(const weft_worker *worker, weft_trace_kind kind, uint32_t link,
                        const weft_message *message, weft_status status);

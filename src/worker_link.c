@@ -122,11 +122,7 @@ void weft_worker_tick(weft_worker *worker, uint64_t now_ns)
     }
     worker->now_ns = now_ns > worker->now_ns ? now_ns : worker->now_ns;
     weft_worker_poll_device(worker);
-    weft_input ready = worker->ready;
-    worker->ready.type = 0;
-    if (ready.type != 0) {
-        weft_worker_drive(worker, &ready);
-    }
+    weft_worker_drive_ready(worker);
     weft_worker_drive(worker, &(weft_input){.type = WEFT_INPUT_TIME, .link = WEFT_LINK_NONE});
     for (uint32_t i = 0; i < WEFT_LINKS_MAX; i++) {
         if (worker->links[i] != NULL) {

@@ -22,6 +22,11 @@ static weft_status wrong_state(weft_worker *worker, const char *call)
                            weft_state_name(weft_session_state(&core->machine)));
 }
 
+static bool is_busy(const weft_worker *worker)
+{
+    return worker->device_input != 0;
+}
+
 /* The answer of a call: what went wrong in it, or WEFT_OK. */
 static weft_status tell(weft_worker *worker, const weft_message *message, bool unannounced)
 {
@@ -43,6 +48,7 @@ weft_status weft_worker_start(weft_worker *worker, const weft_session *session)
     if (is_owner(worker)) {
         return wrong_state(worker, "weft_worker_start");
     }
+    worker->local_finish = false;
     const weft_worker_core *core = &worker->core;
     weft_message start = {
         .type = WEFT_MESSAGE_START,
@@ -85,7 +91,7 @@ weft_status weft_worker_update(weft_worker *worker, const char *document, size_t
         (payload == NULL && payload_length > 0)) {
         return WEFT_E_INVALID_ARGUMENT;
     }
-    if (!is_owner(worker)) {
+    if (!is_owner(worker) || is_busy(worker)) {
         return wrong_state(worker, "weft_worker_update");
     }
     weft_message update = {.type = WEFT_MESSAGE_UPDATE,
@@ -102,7 +108,7 @@ weft_status weft_worker_update(weft_worker *worker, const char *document, size_t
         status =
             give(worker, WEFT_MESSAGE_PAYLOAD, payload != NULL ? payload : NOTHING, payload_length);
     }
-    return status;
+    return status == WEFT_OK ? weft_worker_poll(worker) : status;
 }
 
 weft_status weft_worker_finish(weft_worker *worker)
@@ -110,16 +116,34 @@ weft_status weft_worker_finish(weft_worker *worker)
     if (worker == NULL) {
         return WEFT_E_INVALID_ARGUMENT;
     }
-    if (!is_owner(worker) || weft_session_state(&worker->core.machine) != WEFT_RECEIVING) {
+    bool receiving = weft_session_state(&worker->core.machine) == WEFT_RECEIVING;
+    if (!is_owner(worker) || !receiving || is_busy(worker)) {
         return wrong_state(worker, "weft_worker_finish");
     }
-    weft_message message = {.type = WEFT_MESSAGE_APPLY, .epoch = worker->core.epoch};
-    weft_status status = tell(worker, &message, false);
-    if (status == WEFT_OK) {
-        message.type = WEFT_MESSAGE_COMMIT;
-        status = tell(worker, &message, false);
+    weft_message apply = {.type = WEFT_MESSAGE_APPLY, .epoch = worker->core.epoch};
+    weft_status status = tell(worker, &apply, false);
+    worker->local_finish = status == WEFT_OK;
+    return status == WEFT_OK ? weft_worker_poll(worker) : status;
+}
+
+/* Lets in what the device has done; after finish it commits what was written. */
+weft_status weft_worker_poll(weft_worker *worker)
+{
+    if (worker == NULL) {
+        return WEFT_E_INVALID_ARGUMENT;
     }
-    return status;
+    weft_worker_poll_device(worker);
+    weft_worker_drive_ready(worker);
+    if (is_busy(worker)) {
+        return WEFT_AGAIN;
+    }
+    bool finished = weft_session_state(&worker->core.machine) == WEFT_FINISHED;
+    if (worker->local_finish && is_owner(worker) && finished) {
+        weft_message commit = {.type = WEFT_MESSAGE_COMMIT, .epoch = worker->core.epoch};
+        worker->local_finish = false;
+        return tell(worker, &commit, false);
+    }
+    return worker->local_status;
 }
 
 weft_status weft_worker_abort(weft_worker *worker)

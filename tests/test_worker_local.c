@@ -395,6 +395,82 @@ static void test_deadline_without_a_trainer(void **state)
     destroy(f);
 }
 
+/* ---- a device that works on while the calls return ---- */
+
+static unsigned polls_left;
+static weft_device_operation breaks;
+
+static weft_status submit_slowly(const weft_device *device, weft_device_operation operation,
+                                 const weft_segment *segments, size_t count,
+                                 weft_device_result *result)
+{
+    const weft_device *host = weft_device_host();
+    (void)device;
+    weft_status status = host->submit(host, operation, segments, count, result);
+    if (operation == breaks) {
+        result->status = WEFT_E_DEVICE_FAILED;
+        result->segment = UINT32_MAX;
+    }
+    polls_left = 3;
+    return status;
+}
+
+static weft_poll poll_slowly(const weft_device *device)
+{
+    (void)device;
+    return polls_left > 0 && --polls_left > 0 ? WEFT_POLL_AGAIN : WEFT_POLL_DONE;
+}
+
+static weft_status wait_for(weft_worker *worker, weft_status status)
+{
+    unsigned polls = 0;
+    while (status == WEFT_AGAIN) {
+        assert_int_equal(weft_worker_finish(worker), WEFT_E_WRONG_STATE);
+        assert_int_equal(weft_worker_update(worker, "{}", 2, NULL, 0), WEFT_E_WRONG_STATE);
+        status = weft_worker_poll(worker);
+        polls++;
+    }
+    assert_true(polls > 0);
+    return status;
+}
+
+static void test_slow_device(void **state)
+{
+    static const weft_device_operation BREAKS[] = {0, WEFT_DEVICE_VERIFY, WEFT_DEVICE_PUT};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        fixture *f = create(20, WEFT_BASELINE_AUTO);
+        weft_plan plan = plan_for(f, WEFT_SPARSE, 0);
+        weft_worker *worker;
+        weft_device slow = *weft_device_host();
+        weft_worker_config config = WEFT_WORKER_CONFIG_INIT;
+        weft_session session = session_for(WEFT_SPARSE);
+        slow.submit = submit_slowly;
+        slow.poll = poll_slowly;
+        breaks = 0;
+        config.model = f->held->model;
+        config.version = 1;
+        config.device = &slow;
+        assert_int_equal(weft_worker_create(&worker, &config), WEFT_OK);
+        weft_worker_destroy(f->worker);
+        f->worker = worker;
+        breaks = BREAKS[i];
+        assert_int_equal(weft_worker_start(worker, &session), WEFT_OK);
+        weft_status status = wait_for(worker, give_update(f, &plan, 0));
+        if (status == WEFT_OK) {
+            status = wait_for(worker, weft_worker_finish(worker));
+        }
+        assert_int_equal(status, breaks == 0 ? WEFT_OK : WEFT_E_DEVICE_FAILED);
+        assert_int_equal(info_of(f).state, WEFT_IDLE);
+        assert_int_equal(info_of(f).version, breaks == 0 ? 2 : 1);
+        assert_true(test_model_equal(f->held, breaks == 0 ? f->wanted : f->before));
+        breaks = 0;
+        weft_plan_release(&plan);
+        destroy(f);
+    }
+    assert_int_equal(weft_worker_poll(NULL), WEFT_E_INVALID_ARGUMENT);
+}
+
 static void test_arguments(void **state)
 {
     (void)state;
@@ -422,6 +498,7 @@ int main(void)
         cmocka_unit_test(test_payload_of_another_length),
         cmocka_unit_test(test_trainers_are_told_that_it_is_busy),
         cmocka_unit_test(test_deadline_without_a_trainer),
+        cmocka_unit_test(test_slow_device),
         cmocka_unit_test(test_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
