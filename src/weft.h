@@ -354,13 +354,14 @@ WEFT_API weft_status weft_worker_start(weft_worker *worker, const weft_session *
  * "Payload": the indices of all patches, then the values of all patches. Both are read during the
  * call only.
  * Returns: WRONG_STATE and INVALID_ARGUMENT (nothing has changed); every META_*, INDEX_*,
- * OVER_BUDGET, OUT_OF_MEMORY, SIZE_OVERFLOW, LIMIT, DEVICE_FAILED (rolled back, idle). */
+ * OVER_BUDGET, OUT_OF_MEMORY, SIZE_OVERFLOW, LIMIT, DEVICE_FAILED (rolled back, idle); WEFT_AGAIN
+ * (see weft_worker_poll). */
 WEFT_API weft_status weft_worker_update(weft_worker *worker, const char *document,
                                         size_t document_length, const void *payload,
                                         size_t payload_length);
 /* Writes, checks and commits.
  * Returns: WRONG_STATE (nothing has changed); DIGEST_MISMATCH, BASELINE_INCOMPLETE, DEVICE_FAILED
- * (rolled back, idle; condition says if even that failed). */
+ * (rolled back, idle; condition says if even that failed); WEFT_AGAIN (see weft_worker_poll). */
 WEFT_API weft_status weft_worker_finish(weft_worker *worker);
 /* On a GPU update and finish may return WEFT_AGAIN: they have begun, and the device still checks or
  * writes. Then call this until it returns something else, which is the answer of that call; until

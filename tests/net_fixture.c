@@ -18,7 +18,7 @@
 #define UNDER_ASAN 0
 #endif
 #if UNDER_ASAN /* malloc is the sanitizer's; gcc 12 has this function and not its header */
-size_t __sanitizer_get_current_allocated_bytes(void); /* NOLINT */
+size_t __sanitizer_get_current_allocated_bytes(void); /* NOLINT: the name is the sanitizer's */
 #endif
 
 #define PATIENCE_NS UINT64_C(20000000000) /* a loop that takes longer has failed */

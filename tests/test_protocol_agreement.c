@@ -1,7 +1,6 @@
 /* Both halves of the protocol connected over links that are cut at any moment: all must agree in
  * the end, and all must come home. */
-#include "protocol.h"
-#include "support.h"
+#include "trainer_bench.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -12,24 +11,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define MS             UINT64_C(1000000)
-#define FINGERPRINT    UINT64_C(0xf0)
-#define BASE           3u
-#define BASE_DIGEST    UINT64_C(0xb0)
-#define ONE_IN(rnd, n) (test_random_below(rnd, n) == 0)
-
-typedef struct bench {
-    weft_trainer_core core;
-    weft_actions actions;
-    uint64_t now_ns;
-} bench;
-
-static void step(bench *b, weft_input input)
-{
-    input.now_ns = b->now_ns;
-    weft_trainer_step(&b->core, &input, &b->actions);
-}
 
 #define WORLDS     2000u
 #define WORKERS    3u
@@ -237,7 +218,7 @@ static void drive_trainer(world *w, weft_input input)
     bench *t = &w->trainer;
 
     t->now_ns = w->now_ns;
-    step(t, input);
+    trainer_bench_step(t, input);
     for (uint32_t i = 0; i < t->actions.count; i++) {
         const weft_action *action = &t->actions.list[i];
         if (action->type == WEFT_ACTION_SEND) {

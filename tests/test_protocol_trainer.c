@@ -1,7 +1,6 @@
 /* A trainer's half of the protocol: each way through it by hand. The random walks are in
  * test_protocol_trainer_walk.c, both halves together in test_protocol_agreement.c. */
-#include "protocol.h"
-#include "support.h"
+#include "trainer_bench.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -13,27 +12,11 @@
 
 #include <cmocka.h>
 
-#define MS          UINT64_C(1000000)
-#define FINGERPRINT UINT64_C(0xf0)
-#define BASE        3u
-#define BASE_DIGEST UINT64_C(0xb0)
-#define VERSION     4u
-#define DIGEST      UINT64_C(0xd0)
-#define TIMEOUT_MS  300u
+#define VERSION    4u
+#define DIGEST     UINT64_C(0xd0)
+#define TIMEOUT_MS 300u
 
 /* ---- a core, and what its last step did ---- */
-
-typedef struct bench {
-    weft_trainer_core core;
-    weft_actions actions;
-    uint64_t now_ns;
-} bench;
-
-static void step(bench *b, weft_input input)
-{
-    input.now_ns = b->now_ns;
-    weft_trainer_step(&b->core, &input, &b->actions);
-}
 
 static void assert_did(const bench *b, const char *expected)
 {
@@ -43,51 +26,26 @@ static void assert_did(const bench *b, const char *expected)
     assert_string_equal(text, expected);
 }
 
-static void hear(bench *b, uint32_t link, weft_message message)
-{
-    step(b, (weft_input){.type = WEFT_INPUT_MESSAGE, .link = link, .message = message});
-}
-
-static weft_message hello_of(uint64_t last_epoch, weft_outcome outcome)
-{
-    return (weft_message){.type = WEFT_MESSAGE_HELLO,
-                          .fingerprint = FINGERPRINT,
-                          .last_epoch = last_epoch,
-                          .outcome = (uint8_t)outcome};
-}
-
 static void answer(bench *b, uint32_t link, weft_message_type type)
 {
-    hear(b, link,
-         (weft_message){.type = (uint8_t)type,
-                        .epoch = b->core.epoch,
-                        .update = b->core.update,
-                        .digest = DIGEST,
-                        .code = WEFT_E_OUT_OF_MEMORY});
+    trainer_bench_hear(b, link,
+                       (weft_message){.type = (uint8_t)type,
+                                      .epoch = b->core.epoch,
+                                      .update = b->core.update,
+                                      .digest = DIGEST,
+                                      .code = WEFT_E_OUT_OF_MEMORY});
 }
 
 static void lose(bench *b, uint32_t link)
 {
-    step(b, (weft_input){.type = WEFT_INPUT_LINK_LOST, .link = link, .status = WEFT_E_LINK_CLOSED});
+    trainer_bench_step(
+        b, (weft_input){.type = WEFT_INPUT_LINK_LOST, .link = link, .status = WEFT_E_LINK_CLOSED});
 }
 
 static void pass(bench *b, uint64_t ns)
 {
     b->now_ns += ns;
-    step(b, (weft_input){.type = WEFT_INPUT_TIME});
-}
-
-static void begin(bench *b, uint32_t workers)
-{
-    memset(b, 0, sizeof *b);
-    weft_trainer_core_init(&b->core, FINGERPRINT, BASE, BASE_DIGEST);
-    b->now_ns = 7 * MS;
-    for (uint32_t link = 0; link < workers; link++) {
-        weft_trainer_core_open(&b->core, link);
-        hear(b, link, hello_of(0, WEFT_OUTCOME_NONE));
-        assert_did(b, "");
-    }
-    assert_int_equal(weft_trainer_core_known(&b->core), workers);
+    trainer_bench_step(b, (weft_input){.type = WEFT_INPUT_TIME});
 }
 
 static void push(bench *b, weft_kind kind, uint32_t updates)
@@ -98,7 +56,7 @@ static void push(bench *b, weft_kind kind, uint32_t updates)
                             .updates = updates,
                             .timeout_ms = TIMEOUT_MS};
 
-    step(b, (weft_input){.type = WEFT_INPUT_PUSH, .message = message});
+    trainer_bench_step(b, (weft_input){.type = WEFT_INPUT_PUSH, .message = message});
 }
 
 static void assert_base(const bench *b, uint64_t version, uint64_t digest)
@@ -121,26 +79,19 @@ static void assert_idle(const bench *b, weft_outcome outcome, weft_status cause,
     }
 }
 
-static const weft_message_type answers[] = {
-    [WEFT_PHASE_NONE] = WEFT_MESSAGE_HELLO,    [WEFT_PHASE_START] = WEFT_MESSAGE_STARTED,
-    [WEFT_PHASE_PREPARE] = WEFT_MESSAGE_READY, [WEFT_PHASE_PAYLOAD] = WEFT_MESSAGE_STAGED,
-    [WEFT_PHASE_APPLY] = WEFT_MESSAGE_APPLIED, [WEFT_PHASE_COMMIT] = WEFT_MESSAGE_COMMITTED,
-    [WEFT_PHASE_ABORT] = WEFT_MESSAGE_ABORTED,
-};
-
 /* Two workers, a sparse session of one update, and both have answered everything before. */
 static void reach(bench *b, weft_phase phase)
 {
-    begin(b, 2);
+    trainer_bench_begin(b, 2);
     push(b, WEFT_SPARSE, 1);
     for (int at = WEFT_PHASE_START; at < (int)phase && at < WEFT_PHASE_COMMIT; at++) {
-        answer(b, 0, answers[at]);
-        answer(b, 1, answers[at]);
+        answer(b, 0, trainer_bench_answers[at]);
+        answer(b, 1, trainer_bench_answers[at]);
     }
     if (phase == WEFT_PHASE_ABORT) {
-        begin(b, 2);
+        trainer_bench_begin(b, 2);
         push(b, WEFT_SPARSE, 1);
-        step(b, (weft_input){.type = WEFT_INPUT_STOP, .status = WEFT_E_ABORTED});
+        trainer_bench_step(b, (weft_input){.type = WEFT_INPUT_STOP, .status = WEFT_E_ABORTED});
     }
     assert_int_equal(b->core.phase, phase);
     assert_int_equal(b->core.pending, 2);
@@ -160,7 +111,7 @@ static void test_sparse_push(void **state)
     weft_message start;
 
     (void)state;
-    begin(&b, 2);
+    trainer_bench_begin(&b, 2);
     push(&b, WEFT_SPARSE, 2);
     assert_did(&b, "->started START:all");
     weft_trainer_compose(&b.core, &b.actions.list[1], &start);
@@ -214,7 +165,7 @@ static void test_a_baseline_names_no_base(void **state)
     weft_message start;
 
     (void)state;
-    begin(&b, 1);
+    trainer_bench_begin(&b, 1);
     push(&b, WEFT_BASELINE, 1);
     weft_trainer_compose(&b.core, &b.actions.list[1], &start);
     assert_int_equal(start.kind, WEFT_BASELINE);
@@ -229,22 +180,22 @@ static void test_epoch_is_above_all_that_was_heard(void **state)
     bench b;
 
     (void)state;
-    begin(&b, 0);
+    trainer_bench_begin(&b, 0);
     for (uint32_t link = 0; link < 3; link++) {
-        weft_message hello = hello_of(link == 1 ? 41 : 7, WEFT_OUTCOME_ABORTED);
+        weft_message hello = trainer_bench_hello_of(link == 1 ? 41 : 7, WEFT_OUTCOME_ABORTED);
         weft_trainer_core_open(&b.core, link);
-        hear(&b, link, hello);
+        trainer_bench_hear(&b, link, hello);
     }
     push(&b, WEFT_SPARSE, 1);
     assert_int_equal(b.core.epoch, 42);
     weft_trainer_core_open(&b.core, 3); /* comes while a session runs, and is no member of it */
-    hear(&b, 3, hello_of(50, WEFT_OUTCOME_ABORTED));
+    trainer_bench_hear(&b, 3, trainer_bench_hello_of(50, WEFT_OUTCOME_ABORTED));
     assert_did(&b, "");
     assert_int_equal(b.core.members, 3);
     assert_int_equal(b.core.epoch, 42);
     answer(&b, 3, WEFT_MESSAGE_STARTED);
     assert_did(&b, "drop(STALE_EPOCH)");
-    step(&b, (weft_input){.type = WEFT_INPUT_STOP, .status = WEFT_E_ABORTED});
+    trainer_bench_step(&b, (weft_input){.type = WEFT_INPUT_STOP, .status = WEFT_E_ABORTED});
     for (uint32_t link = 0; link < 3; link++) {
         answer(&b, link, WEFT_MESSAGE_ABORTED);
     }
@@ -255,14 +206,14 @@ static void test_epoch_is_above_all_that_was_heard(void **state)
 
 static void test_another_model_is_no_member(void **state)
 {
-    weft_message hello = hello_of(9, WEFT_OUTCOME_ABORTED);
+    weft_message hello = trainer_bench_hello_of(9, WEFT_OUTCOME_ABORTED);
     bench b;
 
     (void)state;
-    begin(&b, 1);
+    trainer_bench_begin(&b, 1);
     weft_trainer_core_open(&b.core, 1);
     hello.fingerprint++;
-    hear(&b, 1, hello);
+    trainer_bench_hear(&b, 1, hello);
     assert_did(&b, "");
     assert_int_equal(b.core.slots[1], WEFT_SLOT_OPEN | WEFT_SLOT_REFUSED);
     assert_int_equal(weft_trainer_core_known(&b.core), 1);
@@ -271,7 +222,8 @@ static void test_another_model_is_no_member(void **state)
     assert_int_equal(b.core.epoch, 10);
     answer(&b, 1, WEFT_MESSAGE_STARTED);
     assert_did(&b, "drop(STALE_EPOCH)");
-    hear(&b, 1, hello_of(0, WEFT_OUTCOME_NONE)); /* nor can it say another one later */
+    trainer_bench_hear(
+        &b, 1, trainer_bench_hello_of(0, WEFT_OUTCOME_NONE)); /* nor can it say another one later */
     assert_did(&b, "close(UNEXPECTED_MESSAGE):1");
 }
 
@@ -280,20 +232,20 @@ static void test_hello_once_and_first(void **state)
     bench b;
 
     (void)state;
-    begin(&b, 1);
-    hear(&b, 0, hello_of(99, WEFT_OUTCOME_ABORTED));
+    trainer_bench_begin(&b, 1);
+    trainer_bench_hear(&b, 0, trainer_bench_hello_of(99, WEFT_OUTCOME_ABORTED));
     assert_did(&b, "close(UNEXPECTED_MESSAGE):0");
     assert_int_equal(b.core.highest_epoch, 0);
     weft_trainer_core_open(&b.core, 1);
     for (uint8_t type = WEFT_MESSAGE_START; type < WEFT_MESSAGE_TYPE_END; type++) {
-        hear(&b, 1, (weft_message){.type = type});
+        trainer_bench_hear(&b, 1, (weft_message){.type = type});
         assert_did(&b, "close(HELLO_MISSING):1");
     }
     lose(&b, 1);
     assert_did(&b, "");
     assert_int_equal(b.core.slots[1], 0);
     weft_trainer_core_open(&b.core, 1);
-    hear(&b, 1, hello_of(0, WEFT_OUTCOME_NONE));
+    trainer_bench_hear(&b, 1, trainer_bench_hello_of(0, WEFT_OUTCOME_NONE));
     assert_int_equal(b.core.slots[1], WEFT_SLOT_OPEN | WEFT_SLOT_KNOWN);
 }
 
@@ -324,7 +276,7 @@ static void test_every_answer_out_of_phase(void **state)
     for (int phase = WEFT_PHASE_START; phase <= WEFT_PHASE_ABORT; phase++) {
         for (uint8_t type = WEFT_MESSAGE_START; type < WEFT_MESSAGE_TYPE_END; type++) {
             bench b;
-            if (type == (uint8_t)answers[phase] || type == WEFT_MESSAGE_FAILED) {
+            if (type == (uint8_t)trainer_bench_answers[phase] || type == WEFT_MESSAGE_FAILED) {
                 continue;
             }
             reach(&b, (weft_phase)phase);
@@ -351,8 +303,8 @@ static void test_an_answer_given_twice(void **state)
     for (int phase = WEFT_PHASE_START; phase <= WEFT_PHASE_ABORT; phase++) {
         bench b;
         reach(&b, (weft_phase)phase);
-        answer(&b, 1, answers[phase]);
-        answer(&b, 1, answers[phase]);
+        answer(&b, 1, trainer_bench_answers[phase]);
+        answer(&b, 1, trainer_bench_answers[phase]);
         if (is_undecided(phase)) {
             assert_goes_back(&b, "close(UNEXPECTED_MESSAGE):1 ", "UNEXPECTED_MESSAGE",
                              WEFT_E_UNEXPECTED_MESSAGE, 1, false);
@@ -360,7 +312,7 @@ static void test_an_answer_given_twice(void **state)
         }
         assert_did(&b, "close(UNEXPECTED_MESSAGE):1");
         assert_int_equal(b.core.pending, 1);
-        answer(&b, 0, answers[phase]);
+        answer(&b, 0, trainer_bench_answers[phase]);
         assert_did(&b, phase == WEFT_PHASE_COMMIT ? "->idle committed" : "->idle failed(ABORTED)");
     }
 }
@@ -371,8 +323,10 @@ static void test_an_answer_for_another_update(void **state)
     for (int phase = WEFT_PHASE_PREPARE; phase <= WEFT_PHASE_PAYLOAD; phase++) {
         bench b;
         reach(&b, (weft_phase)phase);
-        hear(&b, 1,
-             (weft_message){.type = (uint8_t)answers[phase], .epoch = b.core.epoch, .update = 1});
+        trainer_bench_hear(&b, 1,
+                           (weft_message){.type = (uint8_t)trainer_bench_answers[phase],
+                                          .epoch = b.core.epoch,
+                                          .update = 1});
         assert_goes_back(&b, "close(UNEXPECTED_MESSAGE):1 ", "UNEXPECTED_MESSAGE",
                          WEFT_E_UNEXPECTED_MESSAGE, 1, false);
     }
@@ -385,7 +339,7 @@ static void test_answers_of_another_epoch_are_dropped(void **state)
         for (uint8_t type = WEFT_MESSAGE_START; type < WEFT_MESSAGE_TYPE_END; type++) {
             bench b;
             reach(&b, (weft_phase)phase);
-            hear(&b, 1, (weft_message){.type = type, .epoch = b.core.epoch - 1});
+            trainer_bench_hear(&b, 1, (weft_message){.type = type, .epoch = b.core.epoch - 1});
             assert_did(&b, "drop(STALE_EPOCH)");
             assert_int_equal(b.core.pending, 2);
         }
@@ -403,7 +357,7 @@ static void test_failed_in_each_phase(void **state)
             assert_goes_back(&b, "", "PEER_FAILED", WEFT_E_PEER_FAILED, 1, false);
         } else {
             assert_did(&b, "");
-            answer(&b, 0, answers[phase]);
+            answer(&b, 0, trainer_bench_answers[phase]);
             assert_did(&b, phase == WEFT_PHASE_COMMIT ? "advance ->idle committed(UNCONFIRMED)"
                                                       : "->idle failed(ABORTED)");
         }
@@ -420,7 +374,7 @@ static void test_link_loss_in_each_phase(void **state)
             bench b;
             reach(&b, (weft_phase)phase);
             if (has_answered) {
-                answer(&b, 1, answers[phase]);
+                answer(&b, 1, trainer_bench_answers[phase]);
             }
             lose(&b, 1);
             assert_int_equal(b.core.slots[1], 0);
@@ -447,7 +401,7 @@ static void test_the_last_worker_lost(void **state)
     bench b;
 
     (void)state;
-    begin(&b, 1);
+    trainer_bench_begin(&b, 1);
     push(&b, WEFT_SPARSE, 1);
     lose(&b, 0);
     assert_did(&b, "->failed ABORT(LINK_CLOSED):all ->idle failed(LINK_CLOSED)");
@@ -460,7 +414,7 @@ static void test_deadline_in_each_phase(void **state)
     for (int phase = WEFT_PHASE_START; phase <= WEFT_PHASE_ABORT; phase++) {
         bench b;
         reach(&b, (weft_phase)phase);
-        answer(&b, 0, answers[phase]);
+        answer(&b, 0, trainer_bench_answers[phase]);
         pass(&b, TIMEOUT_MS * MS - 1);
         assert_did(&b, "");
         pass(&b, 1);
@@ -482,7 +436,8 @@ static void test_stop_in_each_phase(void **state)
     for (int phase = WEFT_PHASE_START; phase <= WEFT_PHASE_ABORT; phase++) {
         bench b;
         reach(&b, (weft_phase)phase);
-        step(&b, (weft_input){.type = WEFT_INPUT_STOP, .status = WEFT_E_OUT_OF_MEMORY});
+        trainer_bench_step(&b,
+                           (weft_input){.type = WEFT_INPUT_STOP, .status = WEFT_E_OUT_OF_MEMORY});
         if (is_undecided(phase)) {
             assert_goes_back(&b, "", "OUT_OF_MEMORY", WEFT_E_OUT_OF_MEMORY, WEFT_LINK_NONE, true);
         } else {
@@ -491,8 +446,8 @@ static void test_stop_in_each_phase(void **state)
         }
     }
     bench b;
-    begin(&b, 1);
-    step(&b, (weft_input){.type = WEFT_INPUT_STOP, .status = WEFT_E_ABORTED});
+    trainer_bench_begin(&b, 1);
+    trainer_bench_step(&b, (weft_input){.type = WEFT_INPUT_STOP, .status = WEFT_E_ABORTED});
     assert_did(&b, "");
     assert_int_equal(b.core.phase, WEFT_PHASE_NONE);
 }
@@ -504,8 +459,9 @@ static void test_applied_with_another_digest(void **state)
     (void)state;
     reach(&b, WEFT_PHASE_APPLY);
     answer(&b, 0, WEFT_MESSAGE_APPLIED);
-    hear(&b, 1,
-         (weft_message){.type = WEFT_MESSAGE_APPLIED, .epoch = b.core.epoch, .digest = DIGEST + 1});
+    trainer_bench_hear(
+        &b, 1,
+        (weft_message){.type = WEFT_MESSAGE_APPLIED, .epoch = b.core.epoch, .digest = DIGEST + 1});
     assert_goes_back(&b, "", "DIGEST_MISMATCH", WEFT_E_DIGEST_MISMATCH, 1, true);
 }
 
@@ -515,7 +471,7 @@ static void test_results_of_a_worker_mean_nothing_here(void **state)
     for (int type = WEFT_INPUT_VALIDATED; type <= WEFT_INPUT_UNDONE; type++) {
         bench b;
         reach(&b, WEFT_PHASE_PAYLOAD);
-        step(&b, (weft_input){.type = (uint8_t)type});
+        trainer_bench_step(&b, (weft_input){.type = (uint8_t)type});
         assert_did(&b, "");
         assert_int_equal(b.core.pending, 2);
     }
@@ -538,12 +494,12 @@ static void lose_all_in_commit(bench *b)
 static void return_with(bench *b, uint32_t link, uint64_t epoch, weft_outcome outcome)
 {
     weft_trainer_core_open(&b->core, link);
-    hear(b, link, hello_of(epoch, outcome));
+    trainer_bench_hear(b, link, trainer_bench_hello_of(epoch, outcome));
 }
 
 static void test_doubt_is_resolved_by_hello(void **state)
 {
-    weft_message stranger = hello_of(1, WEFT_OUTCOME_COMMITTED);
+    weft_message stranger = trainer_bench_hello_of(1, WEFT_OUTCOME_COMMITTED);
     bench b;
 
     (void)state;
@@ -554,7 +510,7 @@ static void test_doubt_is_resolved_by_hello(void **state)
     assert_did(&b, "");
     weft_trainer_core_open(&b.core, 2);
     stranger.fingerprint++;
-    hear(&b, 2, stranger);
+    trainer_bench_hear(&b, 2, stranger);
     assert_did(&b, "");
     assert_base(&b, BASE, BASE_DIGEST);
     return_with(&b, 3, 1, WEFT_OUTCOME_COMMITTED);
@@ -607,7 +563,7 @@ static void test_hello_with_an_impossible_epoch(void **state)
     bench b;
 
     (void)state;
-    begin(&b, 2);
+    trainer_bench_begin(&b, 2);
     uint64_t before = b.core.highest_epoch;
     return_with(&b, 5, WEFT_EPOCH_MAX + 1, WEFT_OUTCOME_COMMITTED);
     assert_did(&b, "close(FRAME_MALFORMED):5");

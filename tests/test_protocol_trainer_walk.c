@@ -1,6 +1,5 @@
 /* A trainer's half of the protocol in long random walks, and what must hold after every step. */
-#include "protocol.h"
-#include "support.h"
+#include "trainer_bench.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -12,56 +11,6 @@
 
 #include <cmocka.h>
 
-#define MS             UINT64_C(1000000)
-#define FINGERPRINT    UINT64_C(0xf0)
-#define BASE           3u
-#define BASE_DIGEST    UINT64_C(0xb0)
-#define ONE_IN(rnd, n) (test_random_below(rnd, n) == 0)
-
-static const weft_message_type answers[] = {
-    [WEFT_PHASE_NONE] = WEFT_MESSAGE_HELLO,    [WEFT_PHASE_START] = WEFT_MESSAGE_STARTED,
-    [WEFT_PHASE_PREPARE] = WEFT_MESSAGE_READY, [WEFT_PHASE_PAYLOAD] = WEFT_MESSAGE_STAGED,
-    [WEFT_PHASE_APPLY] = WEFT_MESSAGE_APPLIED, [WEFT_PHASE_COMMIT] = WEFT_MESSAGE_COMMITTED,
-    [WEFT_PHASE_ABORT] = WEFT_MESSAGE_ABORTED,
-};
-
-typedef struct bench {
-    weft_trainer_core core;
-    weft_actions actions;
-    uint64_t now_ns;
-} bench;
-
-static void step(bench *b, weft_input input)
-{
-    input.now_ns = b->now_ns;
-    weft_trainer_step(&b->core, &input, &b->actions);
-}
-
-static void hear(bench *b, uint32_t link, weft_message message)
-{
-    step(b, (weft_input){.type = WEFT_INPUT_MESSAGE, .link = link, .message = message});
-}
-
-static weft_message hello_of(uint64_t last_epoch, weft_outcome outcome)
-{
-    return (weft_message){.type = WEFT_MESSAGE_HELLO,
-                          .fingerprint = FINGERPRINT,
-                          .last_epoch = last_epoch,
-                          .outcome = (uint8_t)outcome};
-}
-
-static void begin(bench *b, uint32_t workers)
-{
-    memset(b, 0, sizeof *b);
-    weft_trainer_core_init(&b->core, FINGERPRINT, BASE, BASE_DIGEST);
-    b->now_ns = 7 * MS;
-    for (uint32_t link = 0; link < workers; link++) {
-        weft_trainer_core_open(&b->core, link);
-        hear(b, link, hello_of(0, WEFT_OUTCOME_NONE));
-    }
-    assert_int_equal(weft_trainer_core_known(&b->core), workers);
-}
-
 #define STEPS 300000u
 #define LINKS 4u
 #define WALK  3000u
@@ -70,7 +19,7 @@ static weft_message walk_message(test_random *random, const weft_trainer_core *c
 {
     static const uint8_t others[] = {WEFT_MESSAGE_FAILED, WEFT_MESSAGE_HELLO, WEFT_MESSAGE_ABORTED,
                                      WEFT_MESSAGE_COMMITTED, WEFT_MESSAGE_APPLIED};
-    weft_message m = {.type = (uint8_t)answers[core->phase],
+    weft_message m = {.type = (uint8_t)trainer_bench_answers[core->phase],
                       .epoch = ONE_IN(random, 40) ? test_random_below(random, core->epoch + 2)
                                                   : core->epoch,
                       .fingerprint = ONE_IN(random, 20) ? 1 : FINGERPRINT,
@@ -228,7 +177,7 @@ static void check_way_home(const bench *b)
 
     for (unsigned i = 0; i < 2 && copy.core.phase != WEFT_PHASE_NONE; i++) {
         copy.now_ns = copy.core.deadline_ns;
-        step(&copy, (weft_input){.type = WEFT_INPUT_TIME});
+        trainer_bench_step(&copy, (weft_input){.type = WEFT_INPUT_TIME});
     }
     assert_int_equal(copy.core.phase, WEFT_PHASE_NONE);
     assert_int_equal(copy.core.machine.state, WEFT_IDLE);
@@ -249,7 +198,7 @@ static void walk_step(test_random *random, bench *b, shadow *s, totals *t)
         s->applied[input.link] = true;
     }
     b->now_ns += test_random_below(random, MS / (ONE_IN(random, 20) ? 1 : 100));
-    step(b, input);
+    trainer_bench_step(b, input);
     check_actions(b, &before, &input, s);
     check_core(b, &before, s, s->advances - advances);
     assert_int_equal(s->ends - ends,
@@ -269,10 +218,10 @@ static void test_random_walks(void **state)
     bench b;
 
     (void)state;
-    begin(&b, 0);
+    trainer_bench_begin(&b, 0);
     for (unsigned i = 0; i < STEPS; i++) {
         if (i % WALK == 0) {
-            begin(&b, 0);
+            trainer_bench_begin(&b, 0);
             s = (shadow){0};
         }
         walk_step(&random, &b, &s, &t);

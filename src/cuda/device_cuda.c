@@ -139,7 +139,7 @@ static weft_status upload(weft_cuda_device *d, weft_cuda_table *t, const weft_se
 {
     uint64_t work_count = work_of(segments, count, of_targets, 0, NULL);
     weft_status status = WEFT_OK;
-    if (count > t->segments_capacity || work_count > t->work_capacity || t->first == NULL) {
+    if (count > t->segments_capacity || work_count > t->work_capacity || t->work == NULL) {
         status = grow(d, t, count, work_count);
     }
     uint64_t bytes = (work_count + 1) * sizeof(weft_kernel_work);
