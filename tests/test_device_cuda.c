@@ -18,11 +18,7 @@
 static bool is_there(void)
 {
     int devices = 0;
-    if (cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0) {
-        return true;
-    }
-    (void)fprintf(stderr, "skipped: there is no GPU here\n");
-    return false;
+    return cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0;
 }
 
 /* ---- models in device memory ---- */
@@ -223,9 +219,6 @@ static void push_and_check(pair *p, weft_kind kind, unsigned per_mille, uint64_t
 static void test_sessions(void **state)
 {
     (void)state;
-    if (!is_there()) {
-        skip();
-    }
     pair *p = create(60, WEFT_BASELINE_AUTO, 0);
     check_held(p, p->base, 0);
     push_and_check(p, WEFT_SPARSE, 10, 1);
@@ -239,9 +232,6 @@ static void test_sessions(void **state)
 static void test_several_updates(void **state)
 {
     (void)state;
-    if (!is_there()) {
-        skip();
-    }
     pair *p = create(60, WEFT_BASELINE_STAGED, 3000);
     push_and_check(p, WEFT_SPARSE, 200, 1);
     push_and_check(p, WEFT_BASELINE, 200, 2);
@@ -257,9 +247,6 @@ static void test_several_updates(void **state)
 static void test_abort_in_every_turn(void **state)
 {
     (void)state;
-    if (!is_there()) {
-        skip();
-    }
     pair *p = create(40, WEFT_BASELINE_AUTO, 8000);
     turn(p);
     for (unsigned moves = 0, version = 1;; moves++, version++) {
@@ -293,9 +280,6 @@ static void test_abort_in_every_turn(void **state)
 static void test_local_control(void **state)
 {
     (void)state;
-    if (!is_there()) {
-        skip();
-    }
     void *weights = NULL;
     uint16_t before[8], after[8];
     weft_worker *worker;
@@ -376,9 +360,6 @@ static void test_local_control(void **state)
 static void test_inference_sees_no_mixture(void **state)
 {
     (void)state;
-    if (!is_there()) {
-        skip();
-    }
     pair *p = create(60, WEFT_BASELINE_AUTO, 0);
     test_model *before = test_model_copy(&p->random, p->base);
     size_t bytes = p->serving.bytes;
@@ -430,5 +411,9 @@ int main(void)
         cmocka_unit_test(test_local_control),
         cmocka_unit_test(test_inference_sees_no_mixture),
     };
+    if (!is_there()) {
+        (void)fprintf(stderr, "skipped: there is no GPU here\n");
+        return 77;
+    }
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
