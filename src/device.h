@@ -100,7 +100,13 @@ struct weft_device {
     /* Bytes from device memory into host memory, after everything submitted before. Waits.
      * Returns: WEFT_OK, DEVICE_FAILED. */
     weft_status (*fetch)(const weft_device *device, void *to, const void *from, uint64_t bytes);
-    /* weft_digest_payload of device memory; offset is a multiple of 8. Waits.
+    /* The digest of device memory as a payload (digest.h: weft_digest_payload), as an operation:
+     * result->digest. offset and the address are multiples of 8. Returns: WEFT_OK, DEVICE_FAILED
+     * (nothing was begun). */
+    weft_status (*submit_payload_digest)(const weft_device *device, const void *bytes,
+                                         uint64_t length, uint64_t offset,
+                                         weft_device_result *result);
+    /* The same for any address, waiting for it.
      * Returns: WEFT_OK, DEVICE_FAILED. */
     weft_status (*payload_digest)(const weft_device *device, const void *bytes, uint64_t length,
                                   uint64_t offset, uint64_t *digest);

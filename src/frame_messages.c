@@ -110,7 +110,7 @@ uint32_t weft_message_fields_bytes(uint8_t type)
     case WEFT_MESSAGE_HELLO:
         return 38;
     case WEFT_MESSAGE_START:
-        return 42;
+        return 58;
     case WEFT_MESSAGE_UPDATE:
         return 28;
     case WEFT_MESSAGE_DOCUMENT:
@@ -136,6 +136,7 @@ uint32_t weft_message_tail_max(uint8_t type)
 {
     switch (type) {
     case WEFT_MESSAGE_HELLO:
+    case WEFT_MESSAGE_START:
     case WEFT_MESSAGE_FAILED:
         return WEFT_TEXT_TAIL_MAX;
     case WEFT_MESSAGE_DOCUMENT:
@@ -167,6 +168,9 @@ void weft_message_put_fields(const weft_message *message, uint8_t *bytes)
         weft_put64(bytes + 26, message->target_digest);
         weft_put32(bytes + 34, message->updates);
         weft_put32(bytes + 38, message->timeout_ms);
+        weft_put64(bytes + 42, message->group);
+        weft_put32(bytes + 50, message->rank);
+        weft_put32(bytes + 54, message->ranks);
         break;
     case WEFT_MESSAGE_UPDATE:
         weft_put32(bytes + 0, message->update);
@@ -236,6 +240,9 @@ void weft_message_get_fields(weft_message *message, const uint8_t *bytes)
         message->target_digest = weft_get64(bytes + 26);
         message->updates = weft_get32(bytes + 34);
         message->timeout_ms = weft_get32(bytes + 38);
+        message->group = weft_get64(bytes + 42);
+        message->rank = weft_get32(bytes + 50);
+        message->ranks = weft_get32(bytes + 54);
         break;
     case WEFT_MESSAGE_UPDATE:
         message->update = weft_get32(bytes + 0);

@@ -11,7 +11,7 @@
 #define WEFT_DOCUMENT_TAIL_MAX 65536u
 #define WEFT_PAYLOAD_TAIL_MAX 65536u
 #define WEFT_TEXT_TAIL_MAX 400u
-#define WEFT_FRAME_FIELDS_MAX 42u /* bytes of the longest body without its tail */
+#define WEFT_FRAME_FIELDS_MAX 58u /* bytes of the longest body without its tail */
 
 typedef enum weft_message_type {
     /* worker: first message on every connection: who the worker is, what it holds, and how its last
@@ -25,7 +25,8 @@ typedef enum weft_message_type {
     WEFT_MESSAGE_DOCUMENT = 5,
     /* worker: the document is valid against the model, and staging is reserved */
     WEFT_MESSAGE_READY = 6,
-    /* trainer: a piece of the payload (transport tcp); sent only after every worker is READY */
+    /* trainer: tcp: a piece of the payload; nccl: an empty piece at offset 0, the word that the
+     * broadcasts begin. Sent only after every worker is READY */
     WEFT_MESSAGE_PAYLOAD = 7,
     /* worker: every byte is here and verified, the undo log is written, the digest will be right */
     WEFT_MESSAGE_STAGED = 8,
@@ -56,6 +57,9 @@ typedef struct weft_message {
     uint64_t base_digest; /* digest that the update builds on; 0 for a baseline */
     uint64_t target_version; /* version that the session leads to */
     uint64_t target_digest; /* digest that the session leads to */
+    /* nccl: the communicator, named by the epoch that it was made for; a worker that has it keeps
+     * it; tcp: 0 */
+    uint64_t group;
     uint64_t document_bytes; /* length of the document, which follows in DOCUMENT frames */
     uint64_t payload_bytes; /* length of the payload, which follows after READY */
     /* digest over document and payload (spec/protocol.md, Payload digest) */
@@ -67,6 +71,8 @@ typedef struct weft_message {
     uint32_t updates; /* number of updates in the session, at least 1 */
     uint32_t update; /* number of the update within the session, from 0 */
     int32_t code; /* the cause, a number of spec/errors.yaml */
+    uint32_t rank; /* nccl: the worker's rank in the group, from 1 (the trainer is 0); tcp: 0 */
+    uint32_t ranks; /* nccl: ranks of the group, the trainer's included; tcp: 0 */
     /* time that the session may spend in each state before it is a fault; the worker takes the
      * shorter of this and its own */
     uint32_t timeout_ms;
@@ -76,7 +82,9 @@ typedef struct weft_message {
     uint8_t outcome;
     uint8_t kind; /* weft_kind: 1 sparse, 2 baseline */
     uint8_t state; /* weft_state in which the fault was found */
-    uint8_t transport; /* how the payload travels: 1 tcp (PAYLOAD frames on this connection) */
+    /* how the payload travels: 1 tcp (PAYLOAD frames on this connection), 2 nccl (broadcasts from
+     * rank 0) */
+    uint8_t transport;
     uint8_t type; /* weft_message_type */
 } weft_message;
 

@@ -336,7 +336,7 @@ weft_status weft_plan_make(weft_plan *plan, const weft_plan_request *request)
     for (size_t i = 0; status == WEFT_OK && i < plan->update_count; i++) {
         status = digest_payload(plan, request, i);
     }
-    if (status == WEFT_OK && plan->where == WEFT_MEMORY_DEVICE) {
+    if (status == WEFT_OK && plan->where == WEFT_MEMORY_DEVICE && !request->by_transport) {
         status = mirror(plan, request);
     }
     if (status != WEFT_OK) {
@@ -397,4 +397,19 @@ const uint8_t *weft_plan_payload(const weft_plan *plan, size_t update, uint64_t 
     }
     return plan->kind == WEFT_SPARSE ? sparse_run(plan, planned, offset, most, length)
                                      : dense_run(plan, planned, offset, most, length);
+}
+
+void weft_plan_load(const weft_plan *plan, size_t update, weft_load *load)
+{
+    const weft_planned_update *planned = &plan->updates[update];
+    uint8_t *payload = plan->difference.payload;
+    *load = (weft_load){0};
+    if (plan->kind == WEFT_BASELINE) {
+        load->segments = plan->segments + planned->first;
+        load->count = planned->count;
+    } else if (planned->payload_bytes > 0) {
+        load->runs[0] = (weft_run){payload + planned->index_begin, planned->index_bytes};
+        load->runs[1] = (weft_run){payload + planned->value_begin,
+                                   planned->payload_bytes - planned->index_bytes};
+    }
 }

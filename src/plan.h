@@ -6,12 +6,14 @@
  *                update k                     | its indices |                  | its values |
  *   baseline   the tensors themselves, borrowed; no copy is made
  *
- * What stands in device memory has a copy in host memory (wire), from which it is sent.
+ * What stands in device memory and goes through the control connection has a copy in host memory
+ * (wire), from which it is sent.
  */
 #ifndef WEFT_SRC_PLAN_H
 #define WEFT_SRC_PLAN_H
 
 #include "device.h"
+#include "transport.h"
 #include "weft.h"
 
 typedef struct weft_planned_update {
@@ -47,6 +49,7 @@ typedef struct weft_plan_request {
     const weft_device *device;
     const weft_allocator *allocator;
     uint64_t budget_bytes, update_bytes;
+    bool by_transport; /* nothing of the payload goes through the control connection */
     uint64_t epoch, base_version, base_digest, target_version;
 } weft_plan_request;
 
@@ -58,5 +61,7 @@ void weft_plan_release(weft_plan *plan);
  * zeros (padding). */
 const uint8_t *weft_plan_payload(const weft_plan *plan, size_t update, uint64_t offset,
                                  uint32_t most, uint32_t *length);
+/* What a transport sends of this update. */
+void weft_plan_load(const weft_plan *plan, size_t update, weft_load *load);
 
 #endif

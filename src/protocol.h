@@ -22,12 +22,14 @@
 #define WEFT_LINK_ALL                                                                              \
     (UINT32_MAX - 2) /* trainer: every member of the session that has not failed */
 
-#define WEFT_TRANSPORT_TCP 1 /* PAYLOAD frames on the control connection */
+#define WEFT_TRANSPORT_TCP  1 /* PAYLOAD frames on the control connection */
+#define WEFT_TRANSPORT_NCCL 2 /* broadcasts; one empty PAYLOAD frame says that they begin */
 
 /* ---- What happens ---- */
 
 typedef enum weft_input_type {
-    WEFT_INPUT_MESSAGE = 1, /* link, message: a frame's head and, where it has a text, its tail */
+    WEFT_INPUT_MESSAGE = 1, /* link, message: a frame's head and, where it has a text, its tail;
+                               status of START: why its transport cannot be used, or WEFT_OK */
     WEFT_INPUT_LINK_LOST,   /* link, status: the connection ended */
     WEFT_INPUT_TIME,        /* only now_ns */
     /* worker: what became of an action */
@@ -36,9 +38,10 @@ typedef enum weft_input_type {
     WEFT_INPUT_RECEIVED,  /* status: every announced byte of the payload is here */
     WEFT_INPUT_VERIFIED,  /* status; digest: of the change; changed */
     WEFT_INPUT_WRITTEN,   /* status: the new elements are in place */
-    WEFT_INPUT_UNDONE,    /* status: the old elements are in place again */
+    WEFT_INPUT_UNDONE,    /* status: the transport is quiet, and the old elements are in place */
     /* trainer: what its user wants */
-    WEFT_INPUT_PUSH, /* message: kind, target_version, target_digest, updates, timeout_ms */
+    WEFT_INPUT_PUSH, /* message: kind, transport, target_version, target_digest, updates,
+                        timeout_ms */
     WEFT_INPUT_STOP  /* status: ABORTED by the user, or what the engine could not do */
 } weft_input_type;
 
@@ -64,11 +67,14 @@ typedef enum weft_action_type {
     WEFT_ACTION_CLOSE, /* link: its peer does not follow the protocol; status */
     WEFT_ACTION_TAKE,  /* worker: let the message's tail into document or payload */
     WEFT_ACTION_OPEN,  /* worker: memory for the document; a failure is VALIDATED with its status */
-    WEFT_ACTION_VERIFY,    /* worker: check, gather, digest; then VERIFIED */
-    WEFT_ACTION_PAUSE,     /* worker: inference stands still from here */
-    WEFT_ACTION_PUT,       /* worker: write; then WRITTEN */
-    WEFT_ACTION_CANCEL,    /* worker: nothing more is taken */
-    WEFT_ACTION_UNDO,      /* worker: replay the undo log; then UNDONE */
+    WEFT_ACTION_TRANSFER, /* take part in the collective; worker: then RECEIVED; trainer: a failure
+                              is STOP with its status */
+    WEFT_ACTION_VERIFY,   /* worker: check, gather, digest; then VERIFIED */
+    WEFT_ACTION_PAUSE,    /* worker: inference stands still from here */
+    WEFT_ACTION_PUT,      /* worker: write; then WRITTEN */
+    WEFT_ACTION_CANCEL,   /* nothing more is taken or sent; leave the collective */
+    WEFT_ACTION_UNDO, /* worker: when the collective is left, replay the undo log if anything was
+                              written; then UNDONE */
     WEFT_ACTION_COMMITTED, /* the new version is the version: tell the user; trainer: the session is
                               over */
     WEFT_ACTION_RELEASE,   /* worker: free what the session held */
@@ -103,6 +109,7 @@ typedef enum weft_awaits { /* what a worker waits for; finer than the state */
                            WEFT_AWAITS_DOCUMENT,     /* pieces of the document */
                            WEFT_AWAITS_VALIDATION,   /* VALIDATED */
                            WEFT_AWAITS_PAYLOAD,      /* pieces of the payload */
+                           WEFT_AWAITS_TRANSFER,     /* RECEIVED: the collective runs */
                            WEFT_AWAITS_VERIFICATION, /* RECEIVED, then VERIFIED */
                            WEFT_AWAITS_WRITE,        /* WRITTEN */
                            WEFT_AWAITS_DECISION,     /* COMMIT or ABORT */
@@ -121,6 +128,7 @@ typedef struct weft_worker_core {
     weft_machine machine;
     uint8_t awaits;    /* weft_awaits */
     uint8_t kind;      /* weft_kind */
+    uint8_t transport; /* WEFT_TRANSPORT_ */
     uint8_t failed_in; /* weft_state in which the fault was found */
     bool check_target; /* the target's digest was announced */
     bool streamed;     /* a baseline that is written as it arrives */
@@ -176,11 +184,12 @@ typedef struct weft_trainer_core {
     uint64_t doubt_epoch; /* decided, and every link was lost before anybody confirmed; 0: none */
     /* the session; the last one's when idle */
     weft_machine machine;
-    uint8_t phase;    /* weft_phase */
-    uint8_t kind;     /* weft_kind */
-    uint8_t outcome;  /* weft_outcome */
-    int32_t cause;    /* weft_status; WEFT_OK while all goes well */
-    uint32_t culprit; /* link that the cause is about, or WEFT_LINK_NONE */
+    uint8_t phase;     /* weft_phase */
+    uint8_t kind;      /* weft_kind */
+    uint8_t transport; /* WEFT_TRANSPORT_ */
+    uint8_t outcome;   /* weft_outcome */
+    int32_t cause;     /* weft_status; WEFT_OK while all goes well */
+    uint32_t culprit;  /* link that the cause is about, or WEFT_LINK_NONE */
     uint32_t timeout_ms;
     uint32_t members, pending;  /* took part; have not answered yet */
     uint32_t committed, denied; /* have confirmed the commit; have said that they went back */
@@ -198,7 +207,7 @@ void weft_trainer_core_init(weft_trainer_core *core, uint64_t fingerprint, uint6
 void weft_trainer_core_open(weft_trainer_core *core, uint32_t link);
 void weft_trainer_step(weft_trainer_core *core, const weft_input *input, weft_actions *actions);
 /* The message of a SEND action; the engine adds document_bytes, payload_bytes and payload_digest to
- * UPDATE. */
+ * UPDATE, and group, rank and ranks to START. */
 void weft_trainer_compose(const weft_trainer_core *core, const weft_action *action,
                           weft_message *message);
 /* How many workers a push would reach now. */

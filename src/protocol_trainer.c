@@ -172,6 +172,9 @@ static void fault(weft_trainer_core *core, weft_status cause, uint32_t culprit, 
 {
     record_cause(core, cause, culprit);
     commit_event(core, WEFT_EVENT_FAULT, actions);
+    if (core->phase == WEFT_PHASE_PAYLOAD && core->transport == WEFT_TRANSPORT_NCCL) {
+        add(actions, WEFT_ACTION_CANCEL, core->epoch);
+    }
     ask(core, WEFT_PHASE_ABORT, WEFT_MESSAGE_ABORT, now_ns, actions);
     if (core->pending == 0) {
         end_aborted(core, actions);
@@ -195,7 +198,12 @@ static void advance(weft_trainer_core *core, uint64_t now_ns, weft_actions *acti
         break;
     case WEFT_PHASE_PREPARE: /* only now may a payload move: a mismatch is found before it can hang
                                 a collective */
-        enter_phase(core, WEFT_PHASE_PAYLOAD, now_ns);
+        if (core->transport == WEFT_TRANSPORT_NCCL) {
+            ask(core, WEFT_PHASE_PAYLOAD, WEFT_MESSAGE_PAYLOAD, now_ns, actions);
+            add(actions, WEFT_ACTION_TRANSFER, core->epoch);
+        } else {
+            enter_phase(core, WEFT_PHASE_PAYLOAD, now_ns);
+        }
         break;
     case WEFT_PHASE_PAYLOAD:
         core->update++;
@@ -335,6 +343,7 @@ static void on_push(weft_trainer_core *core, const weft_input *input, weft_actio
     record_cause(core, WEFT_OK, WEFT_LINK_NONE);
     core->outcome = WEFT_OUTCOME_UNDECIDED;
     core->kind = input->message.kind;
+    core->transport = input->message.transport;
     core->target_version = input->message.target_version;
     core->target_digest = input->message.target_digest;
     core->timeout_ms = input->message.timeout_ms;
@@ -430,7 +439,7 @@ void weft_trainer_compose(const weft_trainer_core *core, const weft_action *acti
     message->type = action->message;
     message->epoch = action->epoch;
     message->kind = core->kind;
-    message->transport = WEFT_TRANSPORT_TCP;
+    message->transport = core->transport;
     message->base_version = sparse ? core->base_version : 0;
     message->base_digest = sparse ? core->base_digest : 0;
     message->target_version = core->target_version;

@@ -78,7 +78,7 @@ static void commit_event(weft_worker_core *core, weft_event event, uint64_t now_
 static void forget_session(weft_worker_core *core)
 {
     core->awaits = WEFT_AWAITS_NOTHING;
-    core->kind = core->failed_in = 0;
+    core->kind = core->transport = core->failed_in = 0;
     core->cause = WEFT_OK;
     core->check_target = core->streamed = core->written = core->paused = false;
     core->owner = WEFT_LINK_NONE;
@@ -119,12 +119,14 @@ static void fault(weft_worker_core *core, weft_status cause, uint64_t now_ns, we
     /* From finished on, the trainer may have decided COMMIT; only its own word says that it did
      * not. */
     bool in_doubt = core->machine.state == WEFT_FINISHED && cause != WEFT_E_ABORTED;
+    /* Memory that a collective still writes to cannot be given back. */
+    bool transferring = core->awaits == WEFT_AWAITS_TRANSFER;
     core->last_outcome = in_doubt ? WEFT_OUTCOME_UNCONFIRMED : WEFT_OUTCOME_ABORTED;
     core->cause = cause;
     core->failed_in = core->machine.state;
     commit_event(core, WEFT_EVENT_FAULT, now_ns, actions);
     add(actions, WEFT_ACTION_CANCEL);
-    if (core->written && !core->streamed) {
+    if ((core->written && !core->streamed) || transferring) {
         core->awaits = WEFT_AWAITS_UNDO;
         add(actions, WEFT_ACTION_UNDO);
     } else {
@@ -150,8 +152,11 @@ static weft_status start_refusal(const weft_worker_core *core, const weft_input 
         (message->updates == 0 && input->link != WEFT_LINK_LOCAL)) {
         return WEFT_E_FRAME_MALFORMED;
     }
-    if (message->transport != WEFT_TRANSPORT_TCP) {
+    if (message->transport != WEFT_TRANSPORT_TCP && message->transport != WEFT_TRANSPORT_NCCL) {
         return WEFT_E_TRANSPORT;
+    }
+    if (input->status != WEFT_OK) {
+        return (weft_status)input->status;
     }
     if (message->kind == WEFT_BASELINE) {
         return WEFT_OK;
@@ -186,6 +191,7 @@ static void on_start(weft_worker_core *core, const weft_input *input, weft_actio
     core->owner = input->link;
     core->cause = WEFT_OK;
     core->kind = message->kind;
+    core->transport = message->transport;
     core->updates = message->updates;
     core->target_version = message->target_version;
     core->target_digest = message->target_digest;
@@ -248,13 +254,28 @@ static weft_status on_document(weft_worker_core *core, const weft_message *messa
     return WEFT_OK;
 }
 
+/* Every worker is READY: the collective begins. */
+static weft_status on_go(weft_worker_core *core, const weft_message *message, weft_actions *actions)
+{
+    if (message->tail != 0 || message->offset != 0) {
+        return WEFT_E_PAYLOAD_OFFSET;
+    }
+    core->awaits = WEFT_AWAITS_TRANSFER;
+    add(actions, WEFT_ACTION_TRANSFER);
+    return WEFT_OK;
+}
+
 /* An empty payload is one empty piece, so that a worker never runs ahead of the others' READY. */
 static weft_status on_payload(weft_worker_core *core, const weft_message *message,
                               weft_actions *actions)
 {
-    bool empty_piece = message->tail == 0 && core->payload_bytes != 0;
+    bool tcp = core->transport == WEFT_TRANSPORT_TCP;
+    bool empty_piece = tcp && message->tail == 0 && core->payload_bytes != 0;
     if (core->awaits != WEFT_AWAITS_PAYLOAD || message->update != core->update || empty_piece) {
         return WEFT_E_UNEXPECTED_MESSAGE;
+    }
+    if (!tcp) {
+        return on_go(core, message, actions);
     }
     weft_status status = take_piece(&core->payload_taken, core->payload_bytes, message);
     if (status != WEFT_OK) {
@@ -458,7 +479,7 @@ static bool expected(const weft_worker_core *core, const weft_input *input)
         return core->awaits == WEFT_AWAITS_VALIDATION ||
                (failed && core->awaits == WEFT_AWAITS_DOCUMENT);
     case WEFT_INPUT_RECEIVED:
-        return core->awaits == WEFT_AWAITS_VERIFICATION ||
+        return core->awaits == WEFT_AWAITS_VERIFICATION || core->awaits == WEFT_AWAITS_TRANSFER ||
                (failed && core->awaits == WEFT_AWAITS_PAYLOAD);
     case WEFT_INPUT_VERIFIED:
         return core->awaits == WEFT_AWAITS_VERIFICATION;
@@ -488,6 +509,7 @@ static void on_result(weft_worker_core *core, const weft_input *input, weft_acti
     } else if (input->type == WEFT_INPUT_VALIDATED) {
         on_validated(core, input, actions);
     } else if (input->type == WEFT_INPUT_RECEIVED) {
+        core->awaits = WEFT_AWAITS_VERIFICATION;
         add(actions, WEFT_ACTION_VERIFY);
     } else if (input->type == WEFT_INPUT_VERIFIED) {
         on_verified(core, input, actions);

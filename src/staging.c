@@ -246,19 +246,40 @@ weft_status weft_staging_take(weft_staging *staging, uint64_t offset, const void
     return staging->device->copy(staging->device, staged->payload + offset, bytes, length);
 }
 
-weft_status weft_staging_payload_digest(const weft_staging *staging, uint64_t document_hash,
-                                        uint64_t *digest)
+void weft_staging_load(const weft_staging *staging, bool vllm_order, weft_load *load)
+{
+    const weft_staged *staged = staging->updates;
+    *load = (weft_load){.segments = staging->segments + staging->newest,
+                        .count = staging->count - staging->newest,
+                        .vllm_order = vllm_order};
+    if (staged->values_offset > 0 && !vllm_order) {
+        *load =
+            (weft_load){.runs = {{staged->payload, staged->values_offset},
+                                 {staged->payload + staged->values_offset, staged->undo_bytes}}};
+    }
+}
+
+uint8_t *weft_staging_writable(const weft_staging *staging, const void *place)
+{
+    uint8_t *payload = staging->updates->payload;
+    return payload + ((const uint8_t *)place - payload);
+}
+
+weft_status weft_staging_digest(const weft_staging *staging, uint64_t begin, uint64_t end,
+                                weft_device_result *result)
+{
+    const weft_staged *staged = staging->updates;
+    weft_invariant(!staging->streamed && begin <= end && end <= staged->payload_bytes);
+    return staging->device->submit_payload_digest(staging->device, staged->payload + begin,
+                                                  end - begin, begin, result);
+}
+
+weft_status weft_staging_streamed_digest(const weft_staging *staging, uint64_t *digest)
 {
     const weft_device *device = staging->device;
-    const weft_staged *staged = staging->updates;
-    uint64_t total = document_hash, part = 0, begin = 0;
+    uint64_t total = 0, part = 0, begin = 0;
     weft_status status = WEFT_OK;
-    if (!staging->streamed) {
-        status = device->payload_digest(device, staged->payload, staged->payload_bytes, 0, &part);
-        total += part;
-    }
-    for (size_t i = staging->newest; staging->streamed && status == WEFT_OK && i < staging->count;
-         i++) {
+    for (size_t i = staging->newest; status == WEFT_OK && i < staging->count; i++) {
         const weft_segment *segment = &staging->segments[i];
         status =
             device->payload_digest(device, segment->target, segment_bytes(segment), begin, &part);

@@ -85,14 +85,26 @@ static weft_status copy_base(weft_trainer *trainer)
     return status;
 }
 
-/* A worker has committed, so the base is the new version: put into it what was sent. */
+/* A worker has committed, so the base is the new version: put into it what was sent. Nobody waits for
+ * a GPU's answer before the workers have given theirs. */
 static void do_advance(weft_trainer *trainer)
 {
-    weft_device_result result = {0};
     const weft_plan *plan = &trainer->plan;
-    weft_status status = weft_device_run(trainer->device, WEFT_DEVICE_PUT, plan->segments,
-                                         plan->segment_count, &result);
-    weft_invariant(status == WEFT_OK); /* memory that was read a moment ago */
+    weft_status status = trainer->device->submit(trainer->device, WEFT_DEVICE_PUT, plan->segments,
+                                                 plan->segment_count, &trainer->advanced);
+    trainer->advancing = status == WEFT_OK;
+    trainer->base_is_lost = status != WEFT_OK;
+}
+
+/* Is the base what it should be, or lost? */
+static bool has_advanced(weft_trainer *trainer)
+{
+    if (trainer->advancing) {
+        weft_poll poll = trainer->device->poll(trainer->device);
+        trainer->advancing = poll == WEFT_POLL_AGAIN;
+        trainer->base_is_lost = poll == WEFT_POLL_GONE;
+    }
+    return !trainer->advancing;
 }
 
 /* ---- Actions ---- */
@@ -117,11 +129,15 @@ static void send_to(weft_trainer *trainer, uint32_t link, const weft_message *me
 {
     weft_peer *peer = trainer->peers[link];
     weft_message own = *message;
+    char id[WEFT_UNIQUE_ID_TEXT + 1] = "";
+    if (message->type == WEFT_MESSAGE_START && trainer->transport != NULL) {
+        weft_trainer_invite(trainer, peer, &own, id);
+    }
     if (message->type == WEFT_MESSAGE_UPDATE) {
         peer->document_sent = peer->payload_sent = 0;
         peer->payload_begun = false;
     }
-    weft_link_put(&peer->link, &own, NULL);
+    weft_link_put(&peer->link, &own, id);
     weft_trainer_trace(trainer, WEFT_TRACE_SENT, link, &own, (weft_status)own.code);
 }
 
@@ -144,6 +160,8 @@ static void do_send(weft_trainer *trainer, const weft_action *action)
 
 static void release_plan(weft_trainer *trainer)
 {
+    while (!has_advanced(trainer)) { /* it reads the plan's memory */
+    }
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
         if (trainer->peers[link]->open) {
             weft_link_drop_piece(&trainer->peers[link]->link);
@@ -152,15 +170,15 @@ static void release_plan(weft_trainer *trainer)
     weft_plan_release(&trainer->plan);
 }
 
-/* The session is over. A plan that is in doubt is kept until a worker tells, or the next push
- * begins. */
-static void end(weft_trainer *trainer, const weft_action *action)
+/* A plan that is in doubt is kept until a worker tells, or the next push begins. */
+static void end(weft_trainer *trainer)
 {
     const weft_trainer_core *core = &trainer->core;
+    const weft_action *action = &trainer->last;
+    trainer->ending = false;
     trainer->push.status = (weft_status)action->status;
     trainer->push.outcome = (weft_outcome)core->outcome;
     trainer->push.committed = core->committed;
-    trainer->push.session_ns = trainer->now_ns - trainer->began_ns;
     if (action->status == WEFT_E_UNCONFIRMED) {
         describe(trainer, WEFT_E_UNCONFIRMED, core->culprit);
     }
@@ -172,6 +190,21 @@ static void end(weft_trainer *trainer, const weft_action *action)
     } else if (action->type == WEFT_ACTION_FAILED && trainer->hooks.failed != NULL) {
         trainer->hooks.failed(trainer->hooks.context, &trainer->detail);
     }
+}
+
+static void try_to_end(weft_trainer *trainer)
+{
+    if (trainer->ending && !trainer->moving && has_advanced(trainer)) {
+        end(trainer);
+    }
+}
+
+static void do_end(weft_trainer *trainer, const weft_action *action)
+{
+    trainer->last = *action;
+    trainer->ending = true;
+    trainer->push.session_ns = trainer->now_ns - trainer->began_ns;
+    try_to_end(trainer);
 }
 
 static void do_close(weft_trainer *trainer, const weft_action *action)
@@ -202,14 +235,19 @@ static void perform(weft_trainer *trainer, const weft_action *action, const weft
         break;
     case WEFT_ACTION_COMMITTED:
     case WEFT_ACTION_FAILED:
-        end(trainer, action);
+        do_end(trainer, action);
+        break;
+    case WEFT_ACTION_TRANSFER:
+        weft_trainer_transfer(trainer);
+        break;
+    case WEFT_ACTION_CANCEL:
+        weft_trainer_cancel_transfer(trainer);
         break;
     case WEFT_ACTION_TAKE: /* a worker's */
     case WEFT_ACTION_OPEN:
     case WEFT_ACTION_VERIFY:
     case WEFT_ACTION_PAUSE:
     case WEFT_ACTION_PUT:
-    case WEFT_ACTION_CANCEL:
     case WEFT_ACTION_UNDO:
     case WEFT_ACTION_RELEASE:
     case WEFT_ACTION_RESUME:
@@ -243,6 +281,17 @@ void weft_trainer_drive(weft_trainer *trainer, const weft_input *input)
         perform(trainer, &actions.list[i], &now);
     }
     settle_doubt(trainer, doubt_before);
+}
+
+void weft_trainer_poll_work(weft_trainer *trainer)
+{
+    weft_trainer_poll_transfer(trainer);
+    try_to_end(trainer);
+}
+
+bool weft_trainer_is_busy(const weft_trainer *trainer)
+{
+    return trainer->moving || trainer->transfer_due || trainer->advancing;
 }
 
 /* ---- Push ---- */
@@ -283,6 +332,7 @@ static weft_status make_plan(weft_trainer *trainer, weft_kind kind, uint64_t ver
                                                    .allocator = &trainer->allocator,
                                                    .budget_bytes = trainer->budget_bytes,
                                                    .update_bytes = trainer->update_bytes,
+                                                   .by_transport = trainer->transport != NULL,
                                                    .epoch = core->highest_epoch + 1,
                                                    .base_version = core->base_version,
                                                    .base_digest = core->base_digest,
@@ -326,24 +376,33 @@ weft_status weft_trainer_push(weft_trainer *trainer, weft_kind kind, uint64_t ve
     if (trainer == NULL || (kind != WEFT_SPARSE && kind != WEFT_BASELINE)) {
         return WEFT_E_INVALID_ARGUMENT;
     }
-    if (weft_session_active(&trainer->core.machine)) {
+    if (weft_session_active(&trainer->core.machine) || trainer->ending) {
         return refuse(trainer, WEFT_E_WRONG_STATE, "a push runs");
+    }
+    if (trainer->base_is_lost) {
+        return refuse(trainer, WEFT_E_DEVICE_FAILED,
+                      "the device failed while the base was written; a new trainer is needed");
     }
     if (trainer->core.highest_epoch == WEFT_EPOCH_MAX) {
         return refuse(trainer, WEFT_E_LIMIT, "the epochs of these workers are used up");
     }
     weft_status status = check_workers(trainer);
     if (status == WEFT_OK) {
+        status = weft_trainer_make_group(trainer);
+    }
+    if (status == WEFT_OK) {
         status = make_plan(trainer, kind, version);
     }
     if (status != WEFT_OK) {
         return status;
     }
+    uint8_t transport = trainer->transport != NULL ? WEFT_TRANSPORT_NCCL : WEFT_TRANSPORT_TCP;
     begin_push(trainer, version);
     weft_trainer_drive(trainer,
                        &(weft_input){.type = WEFT_INPUT_PUSH,
                                      .link = WEFT_LINK_NONE,
                                      .message = {.kind = (uint8_t)kind,
+                                                 .transport = transport,
                                                  .target_version = version,
                                                  .target_digest = trainer->plan.target_digest,
                                                  .updates = (uint32_t)trainer->plan.update_count,
@@ -431,6 +490,7 @@ weft_status weft_trainer_create(weft_trainer **trainer, const weft_trainer_confi
     made->name_bytes = name_bytes;
     made->allocator = allocator;
     made->device = device;
+    made->transport = config->transport;
     copy_config(made, config);
     weft_model_acquire(made->model);
     uint64_t digest = 0;
@@ -459,6 +519,11 @@ void weft_trainer_destroy(weft_trainer *trainer)
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
         weft_memory_release(&trainer->allocator, trainer->peers[link], sizeof(weft_peer),
                             WEFT_MEMORY_HOST);
+    }
+    if (trainer->moving) {
+        weft_transport_settle(trainer->transport, trainer->timeout_ms);
+    }
+    while (!has_advanced(trainer)) {
     }
     weft_plan_release(&trainer->plan);
     if (trainer->base != NULL) {

@@ -1,12 +1,13 @@
 /* A trainer's engine: turns bytes and calls into inputs of weft_trainer_step and carries out its
- * actions on plan, base and links. trainer.c owns the life of a trainer, its pushes and actions;
- * trainer_link.c the sans-IO side. */
+ * actions on plan, base, transport and links. trainer.c owns the life of a trainer, its pushes and
+ * actions; trainer_link.c the sans-IO side, trainer_transfer.c its part in collectives. */
 #ifndef WEFT_SRC_TRAINER_ENGINE_H
 #define WEFT_SRC_TRAINER_ENGINE_H
 
 #include "link.h"
 #include "plan.h"
 #include "protocol.h"
+#include "transport.h"
 #include "weft.h"
 
 typedef struct weft_peer { /* the worker on a link, or the last one that was there */
@@ -15,6 +16,8 @@ typedef struct weft_peer { /* the worker on a link, or the last one that was the
     weft_trainer_worker_info said;
     uint64_t document_sent, payload_sent; /* of the present update */
     bool payload_begun;
+    uint64_t group; /* that it was invited to; 0: none */
+    uint32_t rank;
     char name[WEFT_TEXT_MAX + 1];
     char text[WEFT_TEXT_MAX + 1];
 } weft_peer;
@@ -27,7 +30,15 @@ struct weft_trainer {
     weft_model *model;
     weft_model *base;
     bool base_is_ours;
+    bool advancing, base_is_lost; /* the device writes the new version into it; or failed to */
+    weft_device_result advanced;
     const weft_device *device;
+    const weft_transport *transport; /* or NULL */
+    weft_group group;                /* number 0: none, or given up */
+    weft_load load;
+    bool transfer_due, moving; /* to begin when nothing moves; the transport is busy */
+    bool ending;               /* the session is over, and `last` is told when nothing moves */
+    weft_action last;
     weft_allocator allocator;
     weft_hooks hooks;
     uint64_t budget_bytes, update_bytes;
@@ -42,6 +53,23 @@ struct weft_trainer {
 };
 
 void weft_trainer_drive(weft_trainer *trainer, const weft_input *input);
+/* Asks transport and device, and carries out what waits for them. */
+void weft_trainer_poll_work(weft_trainer *trainer);
+/* One of them is busy, and wants to be asked again at once. */
+bool weft_trainer_is_busy(const weft_trainer *trainer);
+
+/* ---- trainer_transfer.c ---- */
+
+/* The members of the push that begins, as a group: the one that there is, or a new one. Returns:
+ * COLLECTIVE. */
+weft_status weft_trainer_make_group(weft_trainer *trainer);
+void weft_trainer_transfer(weft_trainer *trainer);
+/* The group did not stay together. */
+void weft_trainer_cancel_transfer(weft_trainer *trainer);
+void weft_trainer_poll_transfer(weft_trainer *trainer);
+/* START of a collective: this worker's place in the group. */
+void weft_trainer_invite(const weft_trainer *trainer, const weft_peer *peer, weft_message *start,
+                         char text[WEFT_UNIQUE_ID_TEXT + 1]);
 void weft_trainer_trace(const weft_trainer *trainer, weft_trace_kind kind, uint32_t link,
                         const weft_message *message, weft_status status);
 

@@ -174,8 +174,10 @@ size_t weft_trainer_send(weft_trainer *trainer, uint32_t link, weft_span spans[W
     if (count > 0 || !member) {
         return count;
     }
-    bool more = (trainer->core.phase == WEFT_PHASE_PREPARE && next_document(trainer, link, peer)) ||
-                (trainer->core.phase == WEFT_PHASE_PAYLOAD && next_payload(trainer, link, peer));
+    bool more =
+        (trainer->core.phase == WEFT_PHASE_PREPARE && next_document(trainer, link, peer)) ||
+        (trainer->core.phase == WEFT_PHASE_PAYLOAD &&
+         trainer->core.transport == WEFT_TRANSPORT_TCP && next_payload(trainer, link, peer));
     return more ? weft_link_spans(&peer->link, spans) : 0;
 }
 
@@ -201,6 +203,7 @@ void weft_trainer_tick(weft_trainer *trainer, uint64_t now_ns)
         trainer->began_ns += passed_ns;
         trainer->core.deadline_ns += trainer->core.deadline_ns != 0 ? passed_ns : 0;
     }
+    weft_trainer_poll_work(trainer);
     weft_trainer_drive(trainer, &(weft_input){.type = WEFT_INPUT_TIME, .link = WEFT_LINK_NONE});
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
         if (trainer->peers[link]->open) {
@@ -226,7 +229,7 @@ uint64_t weft_trainer_next_ns(const weft_trainer *trainer)
             next = due < next ? due : next;
         }
     }
-    return next;
+    return weft_trainer_is_busy(trainer) ? trainer->now_ns : next;
 }
 
 weft_status weft_trainer_link_status(const weft_trainer *trainer, uint32_t link)

@@ -20,7 +20,7 @@
  *
  * How to read this header:
  *
- *      1 words    2 memory    3 model    4 device    5 worker    6 trainer
+ *      1 words    2 memory    3 model    4 device and transport    5 worker    6 trainer
  *      7 sans-IO  8 driver    9 files
  *
  * A serving process needs 3, 5 and 8; a trainer 3, 6 and 8.
@@ -108,12 +108,12 @@ typedef enum weft_condition {
     WEFT_LOST        /* the device context died or a roll-back failed: only a restart mends it */
 } weft_condition;
 
-typedef enum weft_outcome {   /* how an epoch ended */
-    WEFT_OUTCOME_NONE = 0,    /* there was none yet */
-    WEFT_OUTCOME_COMMITTED,   /* the new version serves */
-    WEFT_OUTCOME_ABORTED,     /* the old version serves, and nobody committed */
-    WEFT_OUTCOME_UNCONFIRMED, /* the old version serves here; somebody else may have committed */
-    WEFT_OUTCOME_UNDECIDED    /* the session still runs; for a push: nobody could tell yet */
+typedef enum weft_outcome {                         /* how an epoch ended */
+                            WEFT_OUTCOME_NONE = 0,  /* there was none yet */
+                            WEFT_OUTCOME_COMMITTED, /* the new version serves */
+                            WEFT_OUTCOME_ABORTED, /* the old version serves, and nobody committed */
+                            WEFT_OUTCOME_UNCONFIRMED, /* the old version serves here; somebody else may have committed */
+                            WEFT_OUTCOME_UNDECIDED /* the session still runs; for a push: nobody could tell yet */
 } weft_outcome;
 
 /* What a status means. All strings are static, English, without a final full stop. */
@@ -192,7 +192,7 @@ WEFT_API uint64_t weft_model_elements(const weft_model *model, size_t number);
  * that can exchange updates have the same. */
 WEFT_API uint64_t weft_model_fingerprint(const weft_model *model);
 
-/* ---- 4. Device --------------------------------------------------------------------------- */
+/* ---- 4. Device and transport ------------------------------------------------------------- */
 
 /* Where the weights live and who checks, writes and digests them. */
 typedef struct weft_device weft_device;
@@ -201,8 +201,7 @@ typedef struct weft_device weft_device;
 WEFT_API const weft_device *weft_device_host(void);
 
 /* An NVIDIA GPU. Tensors, staging and undo log live in its memory; one launch of a kernel applies
- * an update to all tensors. The payload still comes over the control connection, through host
- * memory. Tensor data must be aligned to its elements. */
+ * an update to all tensors. Tensor data must be aligned to its elements. */
 typedef struct weft_cuda_config {
     size_t size;      /* sizeof(weft_cuda_config): INIT sets it */
     int number;       /* of the device, as cudaSetDevice takes it; -1: the thread's current one */
@@ -226,6 +225,40 @@ WEFT_API weft_status weft_device_cuda_create(const weft_device **device,
 WEFT_API void weft_device_destroy(const weft_device *device);
 /* The last failure of CUDA in words, or "". Valid until the next call that uses the device. */
 WEFT_API const char *weft_device_text(const weft_device *device);
+
+/* How a payload travels. Without one it stands in frames of the control connection ("tcp"). */
+typedef struct weft_transport weft_transport;
+
+/* NCCL: the payload is broadcast from the trainer's device memory straight into the staging of every
+ * worker, in a few large pieces. Only control messages, of a few hundred bytes, use the control
+ * connection; sizes, dtypes and counts are agreed there before any rank enters a collective.
+ * The communicator is non-blocking, is made when a payload first moves, and is kept from session to
+ * session as long as the group stays the same. Every wait has the session's deadline; then the
+ * communicator is aborted (on a thread of its own, for that takes NCCL up to a second), and the next
+ * session makes a new one in the same process. NCCL is loaded when the transport is created: the
+ * libnccl.so.2 that the process has already, else the one that the loader finds, or the file that
+ * WEFT_NCCL_LIBRARY names. What must be the same on all ranks (NCCL_CUMEM_ENABLE, say) is NCCL's own
+ * environment, which weft does not touch. */
+typedef struct weft_nccl_config {
+    size_t size;               /* sizeof(weft_nccl_config): INIT sets it */
+    const weft_device *device; /* of weft_device_cuda_create; borrowed */
+} weft_nccl_config;
+
+#define WEFT_NCCL_CONFIG_INIT                                                                      \
+    {                                                                                              \
+        .size = sizeof(weft_nccl_config)                                                           \
+    }
+
+/* For one worker or one trainer. Returns: INVALID_ARGUMENT, NO_TRANSPORT (this build or this machine
+ * has no NCCL), OUT_OF_MEMORY, DEVICE_FAILED. */
+WEFT_API weft_status weft_transport_nccl_create(const weft_transport **transport,
+                                                const weft_nccl_config *config);
+/* Destroy its worker or trainer first, and its device after it. Waits for communicators that are
+ * being aborted. NULL is allowed. */
+WEFT_API void weft_transport_destroy(const weft_transport *transport);
+/* The last failure in words, with NCCL's text, or "". Valid until the next call that uses the
+ * transport. */
+WEFT_API const char *weft_transport_text(const weft_transport *transport);
 
 /* Digest of the whole content, every element read once. Formula and strength: spec/protocol.md,
  * "Model digest". Digests of the parts of a model add up to that of the whole.
@@ -283,6 +316,7 @@ typedef struct weft_worker_config {
     const char *name;          /* in HELLO and in the trainer's messages; copied */
     weft_model *model;         /* borrowed; its registry is frozen as long as the worker lives */
     const weft_device *device; /* NULL: weft_device_host() */
+    const weft_transport *transport; /* that START may name beside tcp; borrowed; NULL: none */
     weft_allocator allocator;
     uint64_t version;      /* of what the model holds now */
     uint64_t budget_bytes; /* staging, undo log, document and tables of one session */
@@ -294,15 +328,16 @@ typedef struct weft_worker_config {
 
 #define WEFT_WORKER_CONFIG_INIT                                                                    \
     {                                                                                              \
-        .size = sizeof(weft_worker_config), .name = "worker",                                      \
-        .budget_bytes = UINT64_C(4) << 30, .timeout_ms = 60000, .keepalive_ms = 5000               \
+        .size = sizeof(weft_worker_config), .name = "worker", .budget_bytes = UINT64_C(4) << 30,   \
+        .timeout_ms = 60000, .keepalive_ms = 5000                                                  \
     }
 
 /* Computes the digest of the whole model once (reads every element).
  * Returns: INVALID_ARGUMENT (size, model, name, half an allocator, a time or budget of 0),
  * OUT_OF_MEMORY, DEVICE_FAILED. */
 WEFT_API weft_status weft_worker_create(weft_worker **worker, const weft_worker_config *config);
-/* Rolls a running session back and frees everything. NULL is allowed. */
+/* Rolls a running session back and frees everything; on a GPU it waits for that, at most timeout_ms.
+ * NULL is allowed. */
 WEFT_API void weft_worker_destroy(weft_worker *worker);
 
 typedef struct weft_worker_info {
@@ -384,7 +419,8 @@ typedef struct weft_trainer_config {
     weft_model *base;  /* what workers hold: same tensors in the same order; borrowed, written on
                           commit. NULL: weft keeps a copy of the model's present content */
     uint64_t base_version;
-    const weft_device *device; /* NULL: weft_device_host() */
+    const weft_device *device;       /* NULL: weft_device_host() */
+    const weft_transport *transport; /* of payloads; borrowed; NULL: the control connection */
     weft_allocator allocator;
     uint64_t budget_bytes; /* diff and payload of one push */
     uint64_t update_bytes; /* cut a session into updates of about so much payload; 0: do not */
@@ -395,8 +431,8 @@ typedef struct weft_trainer_config {
 
 #define WEFT_TRAINER_CONFIG_INIT                                                                   \
     {                                                                                              \
-        .size = sizeof(weft_trainer_config), .name = "trainer",                                    \
-        .budget_bytes = UINT64_C(4) << 30, .timeout_ms = 60000, .keepalive_ms = 5000               \
+        .size = sizeof(weft_trainer_config), .name = "trainer", .budget_bytes = UINT64_C(4) << 30, \
+        .timeout_ms = 60000, .keepalive_ms = 5000                                                  \
     }
 
 /* Computes the digest of the base once.
@@ -408,28 +444,28 @@ typedef struct weft_push { /* what a push did */
     weft_status status;    /* as weft_trainer_result returned it */
     weft_outcome outcome;  /* COMMITTED: the base is the new version */
     uint64_t epoch, version, digest;
-    uint64_t elements, changed;            /* of the model; of the update */
-    uint64_t payload_bytes;                /* for each worker */
-    uint64_t document_bytes;               /* for each worker */
-    uint32_t updates;                      /* that the session was cut into */
-    uint32_t workers, committed;           /* that took part; that confirmed the commit */
-    uint64_t diff_ns;                      /* by weft_net_push_wait: diff and plan; otherwise 0 */
-    uint64_t session_ns;                   /* from START to the last answer, in the time of tick */
+    uint64_t elements, changed;  /* of the model; of the update */
+    uint64_t payload_bytes;      /* for each worker */
+    uint64_t document_bytes;     /* for each worker */
+    uint32_t updates;            /* that the session was cut into */
+    uint32_t workers, committed; /* that took part; that confirmed the commit */
+    uint64_t diff_ns;            /* by weft_net_push_wait: diff and plan; otherwise 0 */
+    uint64_t session_ns;         /* from START to the last answer, in the time of tick */
 } weft_push;
 
 /* Begins a session with every worker that has said HELLO: diff (for WEFT_SPARSE), then the phases.
  * Nothing of the current weights may be written until weft_trainer_result stops saying WEFT_AGAIN.
  * An update without changes is a session too.
  * Returns: WRONG_STATE (a push runs), NO_WORKERS, MODEL_MISMATCH (a worker's fingerprint differs),
- * INVALID_ARGUMENT, OVER_BUDGET, OUT_OF_MEMORY, SIZE_OVERFLOW, LIMIT, DEVICE_FAILED. After any of
- * them nothing has changed. */
+ * INVALID_ARGUMENT, OVER_BUDGET, OUT_OF_MEMORY, SIZE_OVERFLOW, LIMIT, DEVICE_FAILED, COLLECTIVE.
+ * After any of them nothing has changed. */
 WEFT_API weft_status weft_trainer_push(weft_trainer *trainer, weft_kind kind, uint64_t version);
 /* How the last push stands; push may be NULL.
  * Returns: WEFT_AGAIN while it runs; WEFT_OK: committed everywhere; UNCONFIRMED: committed, but a
  * worker was lost before it could confirm; IN_DOUBT: every link was lost after the decision, and
  * the next HELLO tells; WRONG_STATE: there was no push yet; anything else: rolled back everywhere,
  * and the base is what it was (PEER_FAILED, LINK_CLOSED, LINK_SILENT, SYSTEM_CALL, CANCELLED,
- * DEADLINE, DIGEST_MISMATCH, FRAME_*, UNEXPECTED_MESSAGE, PROTOCOL_VERSION, LINK_OVERFLOW,
+ * DEADLINE, COLLECTIVE, DIGEST_MISMATCH, FRAME_*, UNEXPECTED_MESSAGE, PROTOCOL_VERSION, LINK_OVERFLOW,
  * ABORTED). */
 WEFT_API weft_status weft_trainer_result(const weft_trainer *trainer, weft_push *push);
 /* Ends the running push: everybody back to the base. Returns: WRONG_STATE if none runs or it is

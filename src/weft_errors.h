@@ -83,6 +83,8 @@ typedef enum weft_status {
     WEFT_E_CANCELLED = -509, /* the transfer was cancelled */
     /* the worker cannot receive the payload by the transport that START names */
     WEFT_E_TRANSPORT = -510,
+    WEFT_E_COLLECTIVE = -511, /* a collective operation failed or a rank of its group is gone */
+    WEFT_E_NO_TRANSPORT = -512, /* the transport cannot be used here */
     /* device: device memory */
     WEFT_E_INDEX_OUT_OF_BOUNDS = -601, /* an index is not below the number of elements */
     WEFT_E_INDEX_ORDER = -602, /* the indices of a tensor are not strictly increasing */

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "clock.h"
 #include "detail.h"
 #include "digest.h"
 #include "invariant.h"
@@ -104,7 +105,7 @@ static void describe(weft_worker *worker, weft_status status, const weft_input *
 
 /* ---- Actions ---- */
 
-static void make_ready(weft_worker *worker, weft_input_type type, weft_status status)
+void weft_worker_make_ready(weft_worker *worker, weft_input_type type, weft_status status)
 {
     worker->ready = (weft_input){.type = (uint8_t)type, .status = status, .link = WEFT_LINK_NONE};
 }
@@ -161,12 +162,56 @@ static void do_open(weft_worker *worker)
                         " of the budget are left",
                         length, weft_staging_budget_left(&worker->staging));
         worker->detail_is_fresh = true;
-        make_ready(worker, WEFT_INPUT_VALIDATED, status);
+        weft_worker_make_ready(worker, WEFT_INPUT_VALIDATED, status);
         return;
     }
     worker->document.length = length;
     worker->document.taken = 0;
     worker->payload_landed = 0;
+    worker->digest = (weft_worker_digest){0};
+}
+
+static void describe_result(weft_worker *worker)
+{
+    const weft_device_result *result = &worker->result;
+    size_t count;
+    const weft_segment *segments = weft_staging_newest(&worker->staging, &count);
+    if (result->segment < count) {
+        const weft_segment *segment = &segments[result->segment];
+        const char *name = weft_model_tensor(worker->model, segment->tensor)->name;
+        weft_detail_set(&worker->detail, result->status,
+                        "index %" PRIu64 " at position %" PRIu64 " of tensor %s: %s (%" PRIu64
+                        " elements)",
+                        result->found, result->position, name, weft_status_text(result->status),
+                        segment->elements);
+        weft_detail_tensor(&worker->detail, name, strlen(name));
+        worker->detail_is_fresh = true;
+    }
+}
+
+static void poll_device(weft_worker *worker)
+{
+    if (worker->device_input == 0) {
+        return;
+    }
+    weft_poll poll = worker->device->poll(worker->device);
+    if (poll == WEFT_POLL_AGAIN) {
+        return;
+    }
+    weft_status status = poll == WEFT_POLL_GONE ? WEFT_E_DEVICE_FAILED : worker->result.status;
+    weft_input_type type = (weft_input_type)worker->device_input;
+    worker->device_input = 0;
+    if (type == WEFT_INPUT_VERIFIED && poll == WEFT_POLL_DONE) { /* the bytes first */
+        weft_status bytes = weft_worker_check_digest(worker);
+        status = bytes != WEFT_OK ? bytes : status;
+    }
+    weft_worker_make_ready(worker, type, status);
+    if (type == WEFT_INPUT_VERIFIED && status == WEFT_OK) {
+        worker->ready.digest = worker->result.digest;
+        worker->ready.changed = weft_staging_newest_changed(&worker->staging);
+    } else if (type == WEFT_INPUT_VERIFIED && status == worker->result.status) {
+        describe_result(worker);
+    }
 }
 
 static void submit(weft_worker *worker, weft_device_operation operation,
@@ -176,30 +221,19 @@ static void submit(weft_worker *worker, weft_device_operation operation,
     weft_status status =
         worker->device->submit(worker->device, operation, segments, count, &worker->result);
     if (status != WEFT_OK) {
-        make_ready(worker, then, status);
+        weft_worker_make_ready(worker, then, status);
         return;
     }
     worker->device_input = (uint8_t)then;
-    weft_worker_poll_device(worker);
+    poll_device(worker);
 }
 
-/* The bytes first, then what they say. */
+/* The bytes, and what they say. */
 static void do_verify(weft_worker *worker)
 {
-    uint64_t digest = 0;
-    weft_status status = WEFT_OK;
-    if (worker->core.owner != WEFT_LINK_LOCAL) {
-        status = weft_staging_payload_digest(&worker->staging, worker->document.hash, &digest);
-        if (status == WEFT_OK && digest != worker->core.payload_digest) {
-            status = weft_detail_set(&worker->detail, WEFT_E_PAYLOAD_DIGEST,
-                                     "the payload has digest 0x%016" PRIx64 ", and 0x%016" PRIx64
-                                     " was announced",
-                                     digest, worker->core.payload_digest);
-            worker->detail_is_fresh = true;
-        }
-    }
+    weft_status status = weft_worker_begin_digest(worker);
     if (status != WEFT_OK) {
-        make_ready(worker, WEFT_INPUT_VERIFIED, status);
+        weft_worker_make_ready(worker, WEFT_INPUT_VERIFIED, status);
         return;
     }
     size_t count;
@@ -212,6 +246,20 @@ static void do_cancel(weft_worker *worker)
     worker->taking = WEFT_LINK_NONE;
     worker->ready.type = 0;
     worker->device_input = 0;
+    weft_worker_cancel_transfer(worker);
+}
+
+void weft_worker_undo(weft_worker *worker)
+{
+    if (worker->moving) {
+        return; /* its end comes back here */
+    }
+    if (worker->core.written && !worker->core.streamed) {
+        submit(worker, WEFT_DEVICE_ROLLBACK, worker->staging.segments, worker->staging.count,
+               WEFT_INPUT_UNDONE);
+    } else {
+        weft_worker_make_ready(worker, WEFT_INPUT_UNDONE, WEFT_OK);
+    }
 }
 
 static void do_pause(weft_worker *worker, const weft_action *action)
@@ -293,8 +341,10 @@ static void perform(weft_worker *worker, const weft_action *action, const weft_i
         do_cancel(worker);
         break;
     case WEFT_ACTION_UNDO:
-        submit(worker, WEFT_DEVICE_ROLLBACK, worker->staging.segments, worker->staging.count,
-               WEFT_INPUT_UNDONE);
+        weft_worker_undo(worker);
+        break;
+    case WEFT_ACTION_TRANSFER:
+        weft_worker_transfer(worker);
         break;
     case WEFT_ACTION_COMMITTED:
         do_committed(worker);
@@ -450,7 +500,7 @@ static void validate(weft_worker *worker)
         weft_update_release(&update, &worker->allocator);
     }
     worker->detail_is_fresh = status != WEFT_OK;
-    make_ready(worker, WEFT_INPUT_VALIDATED, status);
+    weft_worker_make_ready(worker, WEFT_INPUT_VALIDATED, status);
     worker->ready.streamed = streamed;
 }
 
@@ -471,51 +521,23 @@ void weft_worker_take_tail(weft_worker *worker, const uint8_t *bytes, uint32_t l
         worker->payload_landed += length;
         if (status != WEFT_OK || worker->payload_landed == worker->core.payload_bytes) {
             worker->taking = WEFT_LINK_NONE;
-            make_ready(worker, WEFT_INPUT_RECEIVED, status);
+            weft_worker_make_ready(worker, WEFT_INPUT_RECEIVED, status);
         }
     }
     weft_worker_drive_ready(worker);
 }
 
-/* ---- Device ---- */
+/* ---- Work under way ---- */
 
-static void describe_result(weft_worker *worker)
+void weft_worker_poll_work(weft_worker *worker)
 {
-    const weft_device_result *result = &worker->result;
-    size_t count;
-    const weft_segment *segments = weft_staging_newest(&worker->staging, &count);
-    if (result->segment < count) {
-        const weft_segment *segment = &segments[result->segment];
-        const char *name = weft_model_tensor(worker->model, segment->tensor)->name;
-        weft_detail_set(&worker->detail, result->status,
-                        "index %" PRIu64 " at position %" PRIu64 " of tensor %s: %s (%" PRIu64
-                        " elements)",
-                        result->found, result->position, name, weft_status_text(result->status),
-                        segment->elements);
-        weft_detail_tensor(&worker->detail, name, strlen(name));
-        worker->detail_is_fresh = true;
-    }
+    weft_worker_poll_transfer(worker);
+    poll_device(worker);
 }
 
-void weft_worker_poll_device(weft_worker *worker)
+bool weft_worker_is_busy(const weft_worker *worker)
 {
-    if (worker->device_input == 0) {
-        return;
-    }
-    weft_poll poll = worker->device->poll(worker->device);
-    if (poll == WEFT_POLL_AGAIN) {
-        return;
-    }
-    weft_status status = poll == WEFT_POLL_GONE ? WEFT_E_DEVICE_FAILED : worker->result.status;
-    weft_input_type type = (weft_input_type)worker->device_input;
-    worker->device_input = 0;
-    make_ready(worker, type, status);
-    if (type == WEFT_INPUT_VERIFIED && status == WEFT_OK) {
-        worker->ready.digest = worker->result.digest;
-        worker->ready.changed = weft_staging_newest_changed(&worker->staging);
-    } else if (type == WEFT_INPUT_VERIFIED && poll == WEFT_POLL_DONE) {
-        describe_result(worker);
-    }
+    return worker->device_input != 0 || worker->moving;
 }
 
 /* ---- Life ---- */
@@ -565,6 +587,7 @@ weft_status weft_worker_create(weft_worker **worker, const weft_worker_config *c
     made->name_bytes = name_bytes;
     made->model = config->model;
     made->device = device;
+    made->transport = config->transport;
     made->allocator = allocator;
     made->hooks = config->hooks;
     made->baseline = config->baseline;
@@ -579,6 +602,19 @@ weft_status weft_worker_create(weft_worker **worker, const weft_worker_config *c
     return WEFT_OK;
 }
 
+/* What a GPU or a transport still does with the session's memory comes to its end, or to the
+ * deadline. Nobody passes the time any more, so here it is read. */
+static void end_work(weft_worker *worker)
+{
+    uint64_t began_ns = weft_clock_ns(), then_ns = worker->now_ns;
+    while (weft_session_active(&worker->core.machine)) {
+        worker->now_ns = then_ns + (weft_clock_ns() - began_ns);
+        weft_worker_poll_work(worker);
+        weft_worker_drive_ready(worker);
+        weft_worker_drive(worker, &(weft_input){.type = WEFT_INPUT_TIME, .link = WEFT_LINK_NONE});
+    }
+}
+
 void weft_worker_destroy(weft_worker *worker)
 {
     if (worker == NULL) {
@@ -587,6 +623,7 @@ void weft_worker_destroy(weft_worker *worker)
     weft_worker_drive(worker, &(weft_input){.type = WEFT_INPUT_LINK_LOST,
                                             .link = worker->core.owner,
                                             .status = WEFT_E_CANCELLED});
+    end_work(worker);
     for (uint32_t i = 0; i < WEFT_LINKS_MAX; i++) {
         weft_memory_release(&worker->allocator, worker->links[i], sizeof(weft_link),
                             WEFT_MEMORY_HOST);

@@ -1,12 +1,14 @@
 /* A worker's engine: turns bytes and results into inputs of weft_worker_step and carries out its
- * actions on staging, device and links. worker.c owns the life of a worker and its actions,
- * worker_link.c the sans-IO side, worker_local.c the calls that take the place of a trainer. */
+ * actions on staging, device, transport and links. worker.c owns the life of a worker and its
+ * actions, worker_link.c the sans-IO side, worker_transfer.c its part in collectives, worker_local.c
+ * the calls that take the place of a trainer. */
 #ifndef WEFT_SRC_WORKER_ENGINE_H
 #define WEFT_SRC_WORKER_ENGINE_H
 
 #include "link.h"
 #include "protocol.h"
 #include "staging.h"
+#include "transport.h"
 #include "weft.h"
 
 typedef struct weft_document { /* of the update that is being received */
@@ -14,6 +16,13 @@ typedef struct weft_document { /* of the update that is being received */
     uint64_t length, taken;
     uint64_t hash;
 } weft_document;
+
+typedef struct weft_worker_digest { /* of the payload that is being received */
+    uint64_t begun; /* bytes from its start that stand in a digest that was submitted */
+    uint64_t sum;   /* of those that are over */
+    weft_device_result piece, last;
+    bool piece_runs, last_runs;
+} weft_worker_digest;
 
 struct weft_worker {
     weft_worker_core core;
@@ -24,6 +33,7 @@ struct weft_worker {
     size_t name_bytes;
     weft_model *model;
     const weft_device *device;
+    const weft_transport *transport; /* or NULL */
     weft_allocator allocator;
     weft_hooks hooks;
     weft_baseline_policy baseline;
@@ -37,10 +47,13 @@ struct weft_worker {
     uint8_t device_input;    /* weft_input_type that the device's completion gives; 0: the device is
                                 not busy */
     weft_device_result result; /* of the device's operation */
-    weft_input ready;          /* a result that has not been given to the core yet; type 0: none */
-    weft_status local_status;  /* what local control was answered last */
-    bool local_finish;         /* it has said finish, and the device still writes */
-    bool detail_is_fresh;      /* the present fault is described already */
+    weft_worker_digest digest;
+    weft_load load;
+    bool moving;              /* the transport has begun, or it was cancelled and may still write */
+    weft_input ready;         /* a result that has not been given to the core yet; type 0: none */
+    weft_status local_status; /* what local control was answered last */
+    bool local_finish;        /* it has said finish, and the device still writes */
+    bool detail_is_fresh;     /* the present fault is described already */
     weft_detail detail;
     weft_worker_info info; /* counters; the rest is filled in by weft_worker_get_info */
     uint64_t pause_began_ns;
@@ -51,8 +64,27 @@ void weft_worker_drive(weft_worker *worker, const weft_input *input);
 /* A part of the tail that the core has let in. */
 void weft_worker_take_tail(weft_worker *worker, const uint8_t *bytes, uint32_t length,
                            uint64_t offset);
-/* Asks the device; what it has done becomes ready. */
-void weft_worker_poll_device(weft_worker *worker);
+/* Asks transport and device; what they have done becomes ready. */
+void weft_worker_poll_work(weft_worker *worker);
+/* One of them is busy, and wants to be asked again at once. */
+bool weft_worker_is_busy(const weft_worker *worker);
+void weft_worker_make_ready(weft_worker *worker, weft_input_type type, weft_status status);
+/* Replays the undo log if anything was written; then UNDONE. */
+void weft_worker_undo(weft_worker *worker);
+
+/* ---- worker_transfer.c ---- */
+
+/* START came: joins its group if the session begins. */
+void weft_worker_on_start(weft_worker *worker, uint32_t link, const weft_message *start,
+                          const char *text);
+/* Takes part in the collective; then RECEIVED. */
+void weft_worker_transfer(weft_worker *worker);
+void weft_worker_cancel_transfer(weft_worker *worker);
+void weft_worker_poll_transfer(weft_worker *worker);
+/* Of the bytes that are in no digest yet. Returns: DEVICE_FAILED. */
+weft_status weft_worker_begin_digest(weft_worker *worker);
+/* After the device is done. Returns: PAYLOAD_DIGEST, described. */
+weft_status weft_worker_check_digest(weft_worker *worker);
 /* Gives what is ready to the core. */
 void weft_worker_drive_ready(weft_worker *worker);
 /* A trace record about a frame on a link. */

@@ -68,6 +68,10 @@ static void on_message(weft_worker *worker, uint32_t link, const weft_link_item 
         weft_link_put(worker->links[link], &pong, NULL);
     } else if (item->message->type != WEFT_MESSAGE_PONG) {
         weft_worker_trace(worker, WEFT_TRACE_RECEIVED, link, item->message, WEFT_OK);
+        if (item->message->type == WEFT_MESSAGE_START) {
+            weft_worker_on_start(worker, link, item->message, item->text);
+            return;
+        }
         weft_worker_drive(
             worker,
             &(weft_input){.type = WEFT_INPUT_MESSAGE, .link = link, .message = *item->message});
@@ -121,7 +125,7 @@ void weft_worker_tick(weft_worker *worker, uint64_t now_ns)
         return;
     }
     worker->now_ns = now_ns > worker->now_ns ? now_ns : worker->now_ns;
-    weft_worker_poll_device(worker);
+    weft_worker_poll_work(worker);
     weft_worker_drive_ready(worker);
     weft_worker_drive(worker, &(weft_input){.type = WEFT_INPUT_TIME, .link = WEFT_LINK_NONE});
     for (uint32_t i = 0; i < WEFT_LINKS_MAX; i++) {
@@ -146,7 +150,7 @@ uint64_t weft_worker_next_ns(const weft_worker *worker)
             next = due < next ? due : next;
         }
     }
-    return worker->device_input != 0 ? worker->now_ns : next;
+    return weft_worker_is_busy(worker) ? worker->now_ns : next;
 }
 
 weft_status weft_worker_link_status(const weft_worker *worker, uint32_t link)

@@ -22,11 +22,6 @@ static weft_status wrong_state(weft_worker *worker, const char *call)
                            weft_state_name(weft_session_state(&core->machine)));
 }
 
-static bool is_busy(const weft_worker *worker)
-{
-    return worker->device_input != 0;
-}
-
 /* The answer of a call: what went wrong in it, or WEFT_OK. */
 static weft_status tell(weft_worker *worker, const weft_message *message, bool unannounced)
 {
@@ -91,7 +86,7 @@ weft_status weft_worker_update(weft_worker *worker, const char *document, size_t
         (payload == NULL && payload_length > 0)) {
         return WEFT_E_INVALID_ARGUMENT;
     }
-    if (!is_owner(worker) || is_busy(worker)) {
+    if (!is_owner(worker) || weft_worker_is_busy(worker)) {
         return wrong_state(worker, "weft_worker_update");
     }
     weft_message update = {.type = WEFT_MESSAGE_UPDATE,
@@ -117,7 +112,7 @@ weft_status weft_worker_finish(weft_worker *worker)
         return WEFT_E_INVALID_ARGUMENT;
     }
     bool receiving = weft_session_state(&worker->core.machine) == WEFT_RECEIVING;
-    if (!is_owner(worker) || !receiving || is_busy(worker)) {
+    if (!is_owner(worker) || !receiving || weft_worker_is_busy(worker)) {
         return wrong_state(worker, "weft_worker_finish");
     }
     weft_message apply = {.type = WEFT_MESSAGE_APPLY, .epoch = worker->core.epoch};
@@ -132,9 +127,9 @@ weft_status weft_worker_poll(weft_worker *worker)
     if (worker == NULL) {
         return WEFT_E_INVALID_ARGUMENT;
     }
-    weft_worker_poll_device(worker);
+    weft_worker_poll_work(worker);
     weft_worker_drive_ready(worker);
-    if (is_busy(worker)) {
+    if (weft_worker_is_busy(worker)) {
         return WEFT_AGAIN;
     }
     bool finished = weft_session_state(&worker->core.machine) == WEFT_FINISHED;

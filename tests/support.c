@@ -271,6 +271,8 @@ static const char *action_word(const weft_action *action)
         return "cancel";
     case WEFT_ACTION_UNDO:
         return "undo";
+    case WEFT_ACTION_TRANSFER:
+        return "transfer";
     case WEFT_ACTION_COMMITTED:
         return "committed";
     case WEFT_ACTION_RELEASE:

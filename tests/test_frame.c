@@ -24,7 +24,7 @@ typedef struct fact {
 
 static const fact facts[WEFT_MESSAGE_TYPE_END] = {
     [WEFT_MESSAGE_HELLO] = {"HELLO", true, false, 38, 400},
-    [WEFT_MESSAGE_START] = {"START", false, true, 42, 0},
+    [WEFT_MESSAGE_START] = {"START", false, true, 58, 400},
     [WEFT_MESSAGE_STARTED] = {"STARTED", true, false, 0, 0},
     [WEFT_MESSAGE_UPDATE] = {"UPDATE", false, true, 28, 0},
     [WEFT_MESSAGE_DOCUMENT] = {"DOCUMENT", false, true, 12, 65536},
@@ -66,6 +66,9 @@ static weft_message only_own_fields(const weft_message *from)
         to.target_digest = from->target_digest;
         to.updates = from->updates;
         to.timeout_ms = from->timeout_ms;
+        to.group = from->group;
+        to.rank = from->rank;
+        to.ranks = from->ranks;
         break;
     case WEFT_MESSAGE_UPDATE:
         to.update = from->update;
@@ -146,6 +149,9 @@ static void assert_same_message(const weft_message *a, const weft_message *b)
     assert_int_equal(a->kind, b->kind);
     assert_int_equal(a->state, b->state);
     assert_int_equal(a->transport, b->transport);
+    assert_int_equal(a->group, b->group);
+    assert_int_equal(a->rank, b->rank);
+    assert_int_equal(a->ranks, b->ranks);
 }
 
 static weft_message random_message(test_random *random, uint8_t type)
@@ -341,7 +347,7 @@ static const uint8_t GOLDEN_START[] = {
     2,                                              /*  4 type: START */
     1,                                              /*  5 version */
     0,    0,                                        /*  6 reserved */
-    42,   0,    0,    0,                            /*  8 body */
+    58,   0,    0,    0,                            /*  8 body */
     0,    0,    0,    0,                            /* 12 tail */
     8,    7,    6,    5,    4,    3,    2,    1,    /* 16 epoch */
     1,                                              /* 24 kind: sparse */
@@ -352,6 +358,9 @@ static const uint8_t GOLDEN_START[] = {
     0x48, 0x47, 0x46, 0x45, 0x44, 0x43, 0x42, 0xf1, /* 50 target_digest */
     0x54, 0x53, 0x52, 0x51,                         /* 58 updates */
     0x64, 0x63, 0x62, 0x61,                         /* 62 timeout_ms */
+    0x78, 0x77, 0x76, 0x75, 0x74, 0x73, 0x72, 0x71, /* 66 group */
+    0x84, 0x83, 0x82, 0x81,                         /* 74 rank */
+    0x94, 0x93, 0x92, 0x91,                         /* 78 ranks */
 };
 
 static void test_golden_start(void **state)
@@ -365,7 +374,10 @@ static void test_golden_start(void **state)
                                   .target_version = UINT64_C(0x3132333435363738),
                                   .target_digest = UINT64_C(0xf142434445464748),
                                   .updates = 0x51525354,
-                                  .timeout_ms = 0x61626364};
+                                  .timeout_ms = 0x61626364,
+                                  .group = UINT64_C(0x7172737475767778),
+                                  .rank = 0x81828384,
+                                  .ranks = 0x91929394};
     weft_message decoded;
     uint8_t head[WEFT_FRAME_HEAD_MAX];
     uint32_t fields = 0;
@@ -375,7 +387,7 @@ static void test_golden_start(void **state)
     assert_memory_equal(head, GOLDEN_START, sizeof GOLDEN_START);
     assert_int_equal(weft_frame_decode_header(GOLDEN_START, WEFT_SENDER_TRAINER, &decoded, &fields),
                      WEFT_OK);
-    assert_int_equal(fields, 42);
+    assert_int_equal(fields, 58);
     weft_message_get_fields(&decoded, GOLDEN_START + WEFT_FRAME_HEADER_BYTES);
     assert_same_message(&decoded, &message);
 }

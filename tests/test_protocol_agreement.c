@@ -42,7 +42,7 @@ typedef struct world {
     uint64_t versions[EPOCHS_MAX], digests[EPOCHS_MAX]; /* that the epoch led to */
     uint32_t sent_update;
     uint64_t sent_epoch;
-    unsigned commits, aborts, unconfirmed, doubts;
+    unsigned commits, aborts, unconfirmed, doubts, transfers;
 } world;
 
 static void enqueue(queue *q, weft_message message)
@@ -140,6 +140,12 @@ static void worker_action(world *w, end *e, const weft_action *action)
     case WEFT_ACTION_UNDO:
         worker_result(w, e, WEFT_INPUT_UNDONE);
         break;
+    case WEFT_ACTION_TRANSFER: /* a collective may complete here and hang there */
+        if (!ONE_IN(w->random, 20)) {
+            worker_result(w, e, WEFT_INPUT_RECEIVED);
+        }
+        w->transfers++;
+        break;
     case WEFT_ACTION_CANCEL:
         e->result.type = 0;
         break;
@@ -231,7 +237,7 @@ static void drive_trainer(world *w, weft_input input)
             w->doubts++;
         }
     }
-    if (t->core.phase == WEFT_PHASE_PAYLOAD &&
+    if (t->core.phase == WEFT_PHASE_PAYLOAD && t->core.transport == WEFT_TRANSPORT_TCP &&
         (w->sent_epoch != t->core.epoch || w->sent_update != t->core.update)) {
         w->sent_epoch = t->core.epoch;
         w->sent_update = t->core.update;
@@ -248,6 +254,8 @@ static void try_push(world *w)
     uint64_t epoch = core->highest_epoch + 1;
     bool sparse = !ONE_IN(w->random, 3);
     weft_message message = {.kind = sparse ? WEFT_SPARSE : WEFT_BASELINE,
+                            .transport =
+                                ONE_IN(w->random, 2) ? WEFT_TRANSPORT_TCP : WEFT_TRANSPORT_NCCL,
                             .target_version = 1000 + epoch,
                             .target_digest = test_random_next(w->random),
                             .updates = 1 + (uint32_t)test_random_below(w->random, 2),
@@ -335,6 +343,10 @@ static void move(world *w, bool calm)
         if (!calm) {
             try_push(w);
         }
+        if (!calm && w->trainer.core.transport == WEFT_TRANSPORT_NCCL &&
+            w->trainer.core.phase == WEFT_PHASE_PAYLOAD && ONE_IN(w->random, 30)) {
+            drive_trainer(w, (weft_input){.type = WEFT_INPUT_STOP, .status = WEFT_E_COLLECTIVE});
+        }
         break;
     }
 }
@@ -413,7 +425,7 @@ static void run_world(world *w)
 static void test_all_agree(void **state)
 {
     test_random random = test_random_start();
-    unsigned commits = 0, aborts = 0, unconfirmed = 0, doubts = 0;
+    unsigned commits = 0, aborts = 0, unconfirmed = 0, doubts = 0, transfers = 0;
     world *w = malloc(sizeof *w);
 
     (void)state;
@@ -429,11 +441,15 @@ static void test_all_agree(void **state)
         aborts += w->aborts;
         unconfirmed += w->unconfirmed;
         doubts += w->doubts;
+        transfers += w->transfers;
     }
     free(w);
-    (void)fprintf(stderr, "%u worlds: %u commits, %u aborts, %u unconfirmed, %u pushes in doubt\n",
-                  WORLDS, commits, aborts, unconfirmed, doubts);
-    assert_true(commits > 1000 && aborts > 1000 && unconfirmed > 50 && doubts > 20);
+    (void)fprintf(stderr,
+                  "%u worlds: %u commits, %u aborts, %u unconfirmed, %u pushes in doubt, %u "
+                  "workers in a collective\n",
+                  WORLDS, commits, aborts, unconfirmed, doubts, transfers);
+    assert_true(commits > 1000 && aborts > 1000 && unconfirmed > 50 && doubts > 20 &&
+                transfers > 1000);
 }
 
 int main(void)

@@ -51,6 +51,7 @@ static void pass(bench *b, uint64_t ns)
 static void push(bench *b, weft_kind kind, uint32_t updates)
 {
     weft_message message = {.kind = (uint8_t)kind,
+                            .transport = WEFT_TRANSPORT_TCP,
                             .target_version = VERSION,
                             .target_digest = DIGEST,
                             .updates = updates,

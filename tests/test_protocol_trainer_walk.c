@@ -69,6 +69,7 @@ static weft_input walk_input(test_random *random, bench *b)
                ONE_IN(random, b->core.doubt_epoch != 0 ? 30 : 3)) {
         input.type = WEFT_INPUT_PUSH;
         input.message = (weft_message){.kind = (uint8_t)(1 + test_random_below(random, 2)),
+                                       .transport = (uint8_t)(1 + test_random_below(random, 2)),
                                        .target_version = test_random_below(random, 9),
                                        .target_digest = test_random_below(random, 3),
                                        .updates = 1 + (uint32_t)test_random_below(random, 3),

@@ -283,7 +283,7 @@ static void test_start_is_refused(void **state)
     assert_refused(&b, start, "FAILED(FRAME_MALFORMED):1");
     assert_refused(&b, bench_start_of(WEFT_BASELINE, 0), "FAILED(FRAME_MALFORMED):1");
     start = bench_start_of(WEFT_BASELINE, 1);
-    start.transport = WEFT_TRANSPORT_TCP + 1;
+    start.transport = WEFT_TRANSPORT_NCCL + 1;
     assert_refused(&b, start, "FAILED(TRANSPORT):1");
     assert_refused(&b, bench_start_of((weft_kind)0, 1), "FAILED(FRAME_MALFORMED):1");
     assert_refused(&b, bench_start_of((weft_kind)3, 1), "FAILED(FRAME_MALFORMED):1");

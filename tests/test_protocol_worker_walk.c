@@ -19,7 +19,7 @@
 /* What the actions have told so far. */
 typedef struct shadow {
     bool paused;
-    bool undo_due;
+    bool undo_due, transferring;
     unsigned undos, releases, cancels; /* of the session */
     unsigned pauses, resumes;          /* of the whole walk */
     unsigned committed, failed;
@@ -55,7 +55,8 @@ static weft_message walk_message(test_random *random, const weft_worker_core *co
                           ONE_IN(random, 12) ? epoch + test_random_below(random, 5) - 2 : epoch,
                       .kind = (uint8_t)(ONE_IN(random, 20) ? test_random_below(random, 5)
                                                            : 1 + test_random_below(random, 2)),
-                      .transport = (uint8_t)(ONE_IN(random, 20) ? 0 : WEFT_TRANSPORT_TCP),
+                      .transport = (uint8_t)one_of(random, WEFT_TRANSPORT_TCP, WEFT_TRANSPORT_NCCL,
+                                                   ONE_IN(random, 8) ? 0 : 1),
                       .base_version = core->version,
                       .base_digest = core->digest + (ONE_IN(random, 10) ? 1 : 0),
                       .target_version = core->version + 1 + test_random_below(random, 2),
@@ -67,6 +68,9 @@ static weft_message walk_message(test_random *random, const weft_worker_core *co
     m.payload_bytes = one_of(random, 5, 0, 1);
     m.offset = ONE_IN(random, 25) ? taken + 1 : taken;
     m.tail = (uint32_t)one_of(random, left, left / 2, ONE_IN(random, 8) ? left + 1 : left);
+    if (type == WEFT_MESSAGE_PAYLOAD && core->transport == WEFT_TRANSPORT_NCCL) {
+        m.tail = ONE_IN(random, 20) ? 1 : 0; /* go */
+    }
     return m;
 }
 
@@ -102,7 +106,12 @@ static weft_input forward(test_random *random, const weft_worker_core *core)
         input.type = WEFT_INPUT_VALIDATED;
         break;
     case WEFT_AWAITS_VERIFICATION:
-        input.type = ONE_IN(random, 2) ? WEFT_INPUT_RECEIVED : WEFT_INPUT_VERIFIED;
+        input.type = ONE_IN(random, 2) && core->transport == WEFT_TRANSPORT_TCP
+                         ? WEFT_INPUT_RECEIVED
+                         : WEFT_INPUT_VERIFIED;
+        break;
+    case WEFT_AWAITS_TRANSFER:
+        input.type = WEFT_INPUT_RECEIVED;
         break;
     case WEFT_AWAITS_WRITE:
         input.type = WEFT_INPUT_WRITTEN;
@@ -157,16 +166,24 @@ static void check_transition(const weft_action *action, shadow *s, uint8_t *at,
     *at = action->transition.to;
     if (action->transition.event == WEFT_EVENT_START) {
         s->undos = s->releases = s->cancels = 0;
-        s->undo_due = false;
+        s->undo_due = s->transferring = false;
     } else if (action->transition.event == WEFT_EVENT_FAULT) {
         assert_int_not_equal(action->status, WEFT_OK);
-        s->undo_due = before->written && !before->streamed;
+        s->undo_due = (before->written && !before->streamed) || s->transferring;
     }
 }
 
 static void check_action(const weft_action *action, shadow *s, const weft_worker_core *before,
                          const weft_input *input)
 {
+    if (action->type == WEFT_ACTION_TRANSFER) { /* only at the trainer's word, and once at a time */
+        assert_int_equal(before->transport, WEFT_TRANSPORT_NCCL);
+        assert_int_equal(input->message.type, WEFT_MESSAGE_PAYLOAD);
+        assert_false(s->transferring);
+        s->transferring = true;
+    } else if (action->type == WEFT_ACTION_VERIFY) {
+        s->transferring = false;
+    }
     switch ((weft_action_type)action->type) {
     case WEFT_ACTION_PAUSE:
         assert_false(s->paused);
@@ -208,6 +225,7 @@ static void check_action(const weft_action *action, shadow *s, const weft_worker
     case WEFT_ACTION_TAKE:
     case WEFT_ACTION_OPEN:
     case WEFT_ACTION_VERIFY:
+    case WEFT_ACTION_TRANSFER:
     case WEFT_ACTION_PUT:
         break;
     case WEFT_ACTION_TRANSITION: /* check_transition */

@@ -8,7 +8,8 @@
 
 #include <cmocka.h>
 
-#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_MS   UINT64_C(1000000)
+#define IN_VAIN_MAX 500u /* a collective takes fewer steps, unless it hangs */
 
 /* ---- what the handles report ---- */
 
@@ -232,10 +233,15 @@ bool world_turn(test_world *world)
     return false;
 }
 
-void world_settle(test_world *world)
+static bool is_busy(const test_world *world)
 {
-    while (world_turn(world)) {
+    bool busy = weft_trainer_next_ns(world->trainer) <= world->now_ns;
+    for (uint32_t i = 0; i < world->count && !busy; i++) {
+        const world_worker *worker = &world->workers[i];
+        busy = worker->worker != NULL && !worker->stopped &&
+               weft_worker_next_ns(worker->worker) <= world->now_ns;
     }
+    return busy;
 }
 
 static void tick(test_world *world)
@@ -245,6 +251,18 @@ static void tick(test_world *world)
         if (world->workers[i].worker != NULL && !world->workers[i].stopped) {
             weft_worker_tick(world->workers[i].worker, world->now_ns);
         }
+    }
+}
+
+void world_settle(test_world *world)
+{
+    unsigned in_vain = 0;
+    while (in_vain < IN_VAIN_MAX) {
+        in_vain = world_turn(world) ? 0 : in_vain + 1;
+        if (in_vain > 0 && !is_busy(world)) {
+            break;
+        }
+        tick(world);
     }
 }
 
@@ -271,6 +289,10 @@ static void create_worker(test_world *world, uint32_t number, const world_option
     (void)snprintf(name, sizeof name, "worker %u", number);
     config.name = name;
     config.model = worker->model->model;
+    if (world->transport != NULL && !options->no_transport) {
+        worker->transport = collective_transport(&world->collective, 1 + number);
+        config.transport = worker->transport;
+    }
     config.version = version;
     config.allocator = worker->memory.allocator;
     config.baseline = options->baseline;
@@ -293,6 +315,10 @@ static void create_trainer(test_world *world, const world_options *options)
 {
     weft_trainer_config config = WEFT_TRAINER_CONFIG_INIT;
     config.model = world->current->model;
+    if (options->collective) {
+        world->transport = collective_transport(&world->collective, 0);
+        config.transport = world->transport;
+    }
     config.base = world->base->model;
     config.base_version = options->version;
     config.allocator = world->memory.allocator;
@@ -316,6 +342,7 @@ test_world *world_create(const world_options *options)
     made->random = test_random_start();
     made->now_ns = NS_PER_MS;
     made->count = options->workers;
+    collective_start(&made->collective, &made->random);
     made->current = test_model_create(&made->random, options->tensors);
     made->base = test_model_copy(&made->random, made->current);
     test_allocator_start(&made->memory, 0);
@@ -338,6 +365,7 @@ void world_destroy(test_world *world)
     for (uint32_t i = 0; i < world->count; i++) {
         world_worker *worker = &world->workers[i];
         weft_worker_destroy(worker->worker);
+        weft_transport_destroy(worker->transport);
         assert_int_equal(worker->pauses, worker->resumes);
         test_model_destroy(worker->model);
         test_allocator_finish(&worker->memory);
@@ -345,6 +373,8 @@ void world_destroy(test_world *world)
         forget(&worker->out);
     }
     weft_trainer_destroy(world->trainer);
+    weft_transport_destroy(world->transport);
+    collective_finish(&world->collective);
     test_model_destroy(world->current);
     test_model_destroy(world->base);
     test_allocator_finish(&world->memory);
@@ -374,6 +404,8 @@ void world_kill(test_world *world, uint32_t number)
     weft_worker_destroy(
         worker->worker); /* a real process would just vanish; here its memory is checked too */
     worker->worker = NULL;
+    weft_transport_destroy(worker->transport);
+    worker->transport = NULL;
     world_cut(world, number);
 }
 

@@ -3,6 +3,7 @@
 #ifndef WEFT_TESTS_WORLD_H
 #define WEFT_TESTS_WORLD_H
 
+#include "collective.h"
 #include "support.h"
 #include "weft.h"
 
@@ -19,6 +20,7 @@ typedef struct world_worker {
     weft_worker *worker;
     test_model *model;
     test_allocator memory;
+    const weft_transport *transport; /* or NULL */
     bool connected, stopped; /* stopped: its bytes lie on the wire, and it does not see the time */
     uint32_t here, there;    /* the link's number on the worker and on the trainer */
     world_queue in, out;
@@ -35,6 +37,8 @@ typedef struct test_world {
     world_worker workers[WORLD_WORKERS_MAX];
     uint64_t now_ns;
     unsigned commits, failures;
+    collective collective;
+    const weft_transport *transport; /* the trainer's, or NULL */
     /* Called for each record of anybody; worker is NULL for the trainer's. May cut and stop. */
     void (*watch)(struct test_world *world, world_worker *worker, const weft_trace *record);
     void *watch_context;
@@ -48,6 +52,8 @@ typedef struct world_options {
     uint64_t worker_budget_bytes, trainer_budget_bytes; /* 0: the default */
     weft_baseline_policy baseline;
     uint32_t timeout_ms, keepalive_ms; /* 0: the default */
+    bool collective;                   /* payloads move by world->collective */
+    bool no_transport;                 /* the workers have none */
 } world_options;
 
 test_world *world_create(const world_options *options);
@@ -63,7 +69,7 @@ void world_kill(test_world *world, uint32_t worker);
 void world_revive(test_world *world, uint32_t worker, const test_model *content, uint64_t version);
 /* Moves one piece of bytes one step further; false when there is none. */
 bool world_turn(test_world *world);
-/* Moves bytes until nothing moves any more. */
+/* Moves bytes, and asks whoever is busy, until nothing moves any more or is busy for ever. */
 void world_settle(test_world *world);
 /* Moves the clock and then the bytes. */
 void world_wait(test_world *world, uint64_t milliseconds);

@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "device_cuda.h"
 #include "digest.h"
 #include "memory.h"
@@ -244,20 +244,13 @@ static weft_status reserve(const weft_device *device, const weft_segment *segmen
     return status;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 static void forget(const weft_device *device, const weft_segment *segments)
 {
     weft_cuda_device *d = of(device);
     int before = weft_cuda_enter(d);
-    uint64_t end_ns = now_ns() + END_WITHIN_NS;
+    uint64_t end_ns = weft_clock_ns() + END_WITHIN_NS;
     while (!d->lost && device->poll(device) == WEFT_POLL_AGAIN) {
-        d->lost = now_ns() > end_ns;
+        d->lost = weft_clock_ns() > end_ns;
     }
     for (weft_cuda_table **at = &d->tables; *at != NULL; at = &(*at)->next) {
         weft_cuda_table *t = *at;
@@ -431,7 +424,28 @@ static weft_status digest_unaligned(const weft_device *device, const uint8_t *by
     return status;
 }
 
-/* Waits: it is short (the payload is read once), and its answer decides what is done next. */
+static weft_status submit_payload_digest(const weft_device *device, const void *bytes,
+                                         uint64_t length, uint64_t offset,
+                                         weft_device_result *result)
+{
+    weft_cuda_device *d = of(device);
+    if (d->lost || d->pending_count == WEFT_CUDA_PENDING_MAX || (uintptr_t)bytes % 8 != 0) {
+        return WEFT_E_DEVICE_FAILED;
+    }
+    int before = weft_cuda_enter(d);
+    weft_device_result *pinned = &d->pinned[d->pending_count];
+    cudaError_t error =
+        (cudaError_t)weft_kernel_payload_digest(d->stream, bytes, length, offset, d->sums, pinned);
+    error = error == cudaSuccess ? cudaEventRecord(d->done, d->stream) : error;
+    weft_status status = weft_cuda_check(d, error, "digesting");
+    if (status == WEFT_OK) {
+        d->pendings[d->pending_count++] = (weft_cuda_pending){.to = result, .from = pinned};
+    }
+    weft_cuda_leave(d, before);
+    return status == WEFT_OK ? WEFT_OK : WEFT_E_DEVICE_FAILED;
+}
+
+/* For a trainer's plan, which waits for the diff too. */
 static weft_status payload_digest(const weft_device *device, const void *bytes, uint64_t length,
                                   uint64_t offset, uint64_t *digest)
 {
@@ -517,6 +531,7 @@ static const weft_device FACE = {.name = "cuda",
                                  .poll = poll,
                                  .copy = copy,
                                  .fetch = fetch,
+                                 .submit_payload_digest = submit_payload_digest,
                                  .payload_digest = payload_digest,
                                  .diff = weft_cuda_diff};
 
