@@ -1,5 +1,5 @@
-/* NCCL's functions, found at run time: a process has at most one NCCL, and in a serving stack that is
- * the one that its framework loaded. So weft links none, and works where there is none. */
+/* NCCL's functions, found at run time: a process has at most one NCCL, and in a serving stack that
+ * is the one that its framework loaded. So weft links none, and works where there is none. */
 #ifndef WEFT_SRC_CUDA_NCCL_LIBRARY_H
 #define WEFT_SRC_CUDA_NCCL_LIBRARY_H
 
