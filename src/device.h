@@ -80,7 +80,7 @@ struct weft_device {
     const char *name;
     const char *text; /* the last failure in words, or "" */
     void *context;
-    weft_memory memory;       /* where payload, undo and weights live */
+    weft_memory memory;       /* where payload, undo and weights live; a base may be PINNED */
     weft_allocator allocator; /* used where a configuration has none */
     /* Makes ready what submit needs for these segments, before it may not allocate any more. Called
      * with all segments of a session each time that some were added, at the same address.
@@ -95,7 +95,7 @@ struct weft_device {
     weft_status (*submit)(const weft_device *device, weft_device_operation operation,
                           const weft_segment *segments, size_t count, weft_device_result *result);
     weft_poll (*poll)(const weft_device *device);
-    /* Bytes from host memory into device memory; ordered like an operation. */
+    /* Bytes from host or device memory into device or pinned memory; ordered like an operation. */
     weft_status (*copy)(const weft_device *device, void *to, const void *from, uint64_t bytes);
     /* Bytes from device memory into host memory, after everything submitted before. Waits.
      * Returns: WEFT_OK, DEVICE_FAILED. */

@@ -4,6 +4,7 @@
 #ifndef WEFT_SRC_TRAINER_ENGINE_H
 #define WEFT_SRC_TRAINER_ENGINE_H
 
+#include "device_model.h"
 #include "link.h"
 #include "plan.h"
 #include "protocol.h"
@@ -26,7 +27,7 @@ struct weft_trainer {
     size_t name_bytes;
     weft_model *model;
     weft_model *base;
-    bool base_is_ours;
+    weft_device_model own_base; /* where the user gave none: base is its model */
     const weft_device *device;
     weft_allocator allocator;
     weft_hooks hooks;

@@ -140,7 +140,12 @@ typedef struct weft_detail {
 
 /* ---- 2. Memory --------------------------------------------------------------------------- */
 
-typedef enum weft_memory { WEFT_MEMORY_HOST = 0, WEFT_MEMORY_DEVICE = 1 } weft_memory;
+typedef enum weft_memory {
+    WEFT_MEMORY_HOST = 0,
+    WEFT_MEMORY_DEVICE = 1,
+    WEFT_MEMORY_PINNED = 2 /* host memory, page-locked, that the device reads and writes itself;
+                              asked for only where a configuration says so */
+} weft_memory;
 
 /* Where staging, undo log, registries and bases come from, so that a serving stack can hand out
  * its own pool.
@@ -154,8 +159,8 @@ typedef struct weft_allocator {
     void *context;
 } weft_allocator;
 
-/* aligned_alloc and free; it has no device memory. Used where a configuration leaves allocate
- * NULL. */
+/* The C library's: it has no device memory, and its PINNED is HOST. Used where a configuration
+ * leaves allocate NULL. */
 WEFT_API weft_allocator weft_allocator_default(void);
 
 /* ---- 3. Model ---------------------------------------------------------------------------- */
@@ -217,7 +222,8 @@ typedef struct weft_cuda_config {
     }
 
 /* Every entry point of weft restores the thread's current device. Without an allocator of the
- * user's, device memory comes from the device's own pool (cudaMallocAsync).
+ * user's, device memory comes from the device's own pool (cudaMallocAsync), and pinned memory from
+ * cudaHostAlloc.
  * Returns: INVALID_ARGUMENT, NO_DEVICE (this build or this machine has none), OUT_OF_MEMORY,
  * DEVICE_FAILED. */
 WEFT_API weft_status weft_device_cuda_create(const weft_device **device,
@@ -383,6 +389,8 @@ typedef struct weft_trainer_config {
     weft_model *model; /* the current weights; borrowed; registry frozen; read during a push only */
     weft_model *base;  /* what workers hold: same tensors in the same order; borrowed, written on
                           commit. NULL: weft keeps a copy of the model's present content */
+    bool pinned_base;  /* the copy lies in page-locked host memory (WEFT_MEMORY_PINNED): for trainers
+                          short of device memory. The diff then reads it at the speed of the bus */
     uint64_t base_version;
     const weft_device *device; /* NULL: weft_device_host() */
     weft_allocator allocator;
@@ -400,7 +408,8 @@ typedef struct weft_trainer_config {
     }
 
 /* Computes the digest of the base once.
- * Returns: INVALID_ARGUMENT, MODEL_MISMATCH (model and base), OUT_OF_MEMORY, DEVICE_FAILED. */
+ * Returns: INVALID_ARGUMENT (as weft_worker_create; pinned_base with a base of the user's),
+ * MODEL_MISMATCH (model and base), OUT_OF_MEMORY, SIZE_OVERFLOW, DEVICE_FAILED. */
 WEFT_API weft_status weft_trainer_create(weft_trainer **trainer, const weft_trainer_config *config);
 WEFT_API void weft_trainer_destroy(weft_trainer *trainer); /* NULL is allowed */
 

@@ -293,7 +293,8 @@ static void create_trainer(test_world *world, const world_options *options)
 {
     weft_trainer_config config = WEFT_TRAINER_CONFIG_INIT;
     config.model = world->current->model;
-    config.base = world->base->model;
+    config.base = options->pinned_base ? NULL : world->base->model;
+    config.pinned_base = options->pinned_base;
     config.base_version = options->version;
     config.allocator = world->memory.allocator;
     config.update_bytes = options->update_bytes;

@@ -48,6 +48,7 @@ typedef struct world_options {
     uint64_t worker_budget_bytes, trainer_budget_bytes; /* 0: the default */
     weft_baseline_policy baseline;
     uint32_t timeout_ms, keepalive_ms; /* 0: the default */
+    bool pinned_base; /* the trainer's base is a copy of its own; world->base stays as it began */
 } world_options;
 
 test_world *world_create(const world_options *options);
