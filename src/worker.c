@@ -122,6 +122,8 @@ static void do_transition(weft_worker *worker, const weft_action *action, const 
     if (transition->event == WEFT_EVENT_FAULT) {
         describe(worker, (weft_status)action->status, input);
     }
+    weft_device_mark_state(worker->device, &worker->state_range, "worker",
+                           (weft_state)transition->to);
     weft_trace_transition(&worker->hooks, worker->now_ns, action);
 }
 
@@ -219,12 +221,14 @@ static void do_pause(weft_worker *worker, const weft_action *action)
     if (worker->hooks.pause != NULL) {
         worker->hooks.pause(worker->hooks.context, action->epoch);
     }
+    weft_device_mark(worker->device, &worker->pause_range, "weft pause");
     worker->pause_began_ns = worker->now_ns;
 }
 
 static void do_resume(weft_worker *worker, const weft_action *action)
 {
     worker->info.pause_ns = worker->now_ns - worker->pause_began_ns;
+    weft_device_mark(worker->device, &worker->pause_range, NULL);
     if (worker->hooks.resume != NULL) {
         worker->hooks.resume(worker->hooks.context, action->epoch);
     }
@@ -579,6 +583,16 @@ weft_status weft_worker_create(weft_worker **worker, const weft_worker_config *c
     return WEFT_OK;
 }
 
+/* The way back may still run on the device. What the device forgets has ended, or it is lost. */
+static void end_undo(weft_worker *worker)
+{
+    if (worker->device_input != 0 && worker->device->forget != NULL) {
+        worker->device->forget(worker->device, worker->staging.segments);
+    }
+    weft_worker_poll_device(worker);
+    weft_worker_drive_ready(worker);
+}
+
 void weft_worker_destroy(weft_worker *worker)
 {
     if (worker == NULL) {
@@ -587,6 +601,7 @@ void weft_worker_destroy(weft_worker *worker)
     weft_worker_drive(worker, &(weft_input){.type = WEFT_INPUT_LINK_LOST,
                                             .link = worker->core.owner,
                                             .status = WEFT_E_CANCELLED});
+    end_undo(worker);
     for (uint32_t i = 0; i < WEFT_LINKS_MAX; i++) {
         weft_memory_release(&worker->allocator, worker->links[i], sizeof(weft_link),
                             WEFT_MEMORY_HOST);
