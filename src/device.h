@@ -110,10 +110,19 @@ struct weft_device {
     weft_status (*diff)(const weft_device *device, const weft_comparison *tensors, size_t count,
                         const weft_allocator *allocator, uint64_t budget_bytes,
                         weft_difference *difference);
+    /* For the timeline of a profiler: ends the range that is open in *range, and begins one of this
+     * name; none for NULL. *range is 0 while none is open. Ranges overlap. NULL: nobody looks. */
+    void (*mark)(const weft_device *device, uint64_t *range, const char *name);
 };
 
 /* The configured one; where that has no function, the device's own; otherwise the default. */
 weft_allocator weft_device_allocator(const weft_device *device, const weft_allocator *configured);
+
+/* weft_device.mark, where the device has it. */
+void weft_device_mark(const weft_device *device, uint64_t *range, const char *name);
+/* The range of a session's state: "weft worker receiving", say. At idle none is open. */
+void weft_device_mark_state(const weft_device *device, uint64_t *range, const char *role,
+                            weft_state state);
 
 /* Submits one operation and waits for its end: for callers that may block (digests of whole models,
  * files). Returns: result->status, DEVICE_FAILED. */

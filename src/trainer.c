@@ -75,6 +75,8 @@ static void do_transition(weft_trainer *trainer, const weft_action *action)
         describe(trainer, (weft_status)action->status, trainer->core.culprit);
         trainer->detail.state = (weft_state)action->transition.from;
     }
+    weft_device_mark_state(trainer->device, &trainer->state_range, "trainer",
+                           (weft_state)action->transition.to);
     weft_trace_transition(&trainer->hooks, trainer->now_ns, action);
 }
 
@@ -240,6 +242,7 @@ static weft_status make_plan(weft_trainer *trainer, weft_kind kind, uint64_t ver
 {
     const weft_trainer_core *core = &trainer->core;
     weft_plan plan;
+    weft_device_mark(trainer->device, &trainer->state_range, "weft trainer diff");
     weft_status status = weft_plan_make(&plan, &(weft_plan_request){
                                                    .kind = kind,
                                                    .model = trainer->model,
@@ -253,6 +256,7 @@ static weft_status make_plan(weft_trainer *trainer, weft_kind kind, uint64_t ver
                                                    .base_digest = core->base_digest,
                                                    .target_version = version,
                                                });
+    weft_device_mark(trainer->device, &trainer->state_range, NULL);
     if (status != WEFT_OK) {
         weft_detail_set(&trainer->detail, status,
                         "planning version %" PRIu64 " within %" PRIu64 " bytes: %s", version,
@@ -426,6 +430,7 @@ void weft_trainer_destroy(weft_trainer *trainer)
                             WEFT_MEMORY_HOST);
     }
     weft_plan_release(&trainer->plan);
+    weft_device_mark(trainer->device, &trainer->state_range, NULL);
     if (trainer->base != NULL) {
         weft_model_release(trainer->base);
     }

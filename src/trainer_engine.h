@@ -38,7 +38,8 @@ struct weft_trainer {
     weft_peer *peers[WEFT_WORKERS_MAX];
     uint32_t peers_end; /* one past the last slot that was ever used */
     weft_detail detail;
-    bool pushed; /* there was a push */
+    uint64_t state_range; /* weft_device_mark */
+    bool pushed;          /* there was a push */
     weft_push push;
 };
 

@@ -44,6 +44,7 @@ struct weft_worker {
     weft_detail detail;
     weft_worker_info info; /* counters; the rest is filled in by weft_worker_get_info */
     uint64_t pause_began_ns;
+    uint64_t state_range, pause_range; /* weft_device_mark */
 };
 
 /* Gives an input to the core and carries out what follows, until nothing is ready any more. */

@@ -271,6 +271,7 @@ static void create_worker(test_world *world, uint32_t number, const world_option
     (void)snprintf(name, sizeof name, "worker %u", number);
     config.name = name;
     config.model = worker->model->model;
+    config.device = options->worker_device;
     config.version = version;
     config.allocator = worker->memory.allocator;
     config.baseline = options->baseline;
@@ -293,6 +294,7 @@ static void create_trainer(test_world *world, const world_options *options)
 {
     weft_trainer_config config = WEFT_TRAINER_CONFIG_INIT;
     config.model = world->current->model;
+    config.device = options->trainer_device;
     config.base = options->pinned_base ? NULL : world->base->model;
     config.pinned_base = options->pinned_base;
     config.base_version = options->version;

@@ -47,7 +47,8 @@ typedef struct world_options {
     uint64_t update_bytes;
     uint64_t worker_budget_bytes, trainer_budget_bytes; /* 0: the default */
     weft_baseline_policy baseline;
-    uint32_t timeout_ms, keepalive_ms; /* 0: the default */
+    uint32_t timeout_ms, keepalive_ms;                 /* 0: the default */
+    const weft_device *trainer_device, *worker_device; /* NULL: the host */
     bool pinned_base; /* the trainer's base is a copy of its own; world->base stays as it began */
 } world_options;
 

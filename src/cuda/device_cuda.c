@@ -545,7 +545,8 @@ static const weft_device FACE = {.name = "cuda",
                                  .copy = copy,
                                  .fetch = fetch,
                                  .payload_digest = payload_digest,
-                                 .diff = weft_cuda_diff};
+                                 .diff = weft_cuda_diff,
+                                 .mark = weft_cuda_mark};
 
 weft_status weft_device_cuda_create(const weft_device **device, const weft_cuda_config *config)
 {
