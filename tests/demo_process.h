@@ -39,8 +39,8 @@ typedef struct demo_process {
 
 /* Asks a process of its own, because CUDA does not survive a fork. */
 bool demo_has_gpu(void);
-/* A worker that holds a model file, in the memory of GPU 0 if on_gpu, and saves each version that it commits to `saves`. Its first
- * reply comes by itself. */
+/* A worker that holds a model file, in the memory of GPU 0 if on_gpu, and saves each version that
+ * it commits to `saves`. Its first reply comes by itself. */
 void demo_start_worker(demo_process *process, unsigned number, const char *model, uint64_t version,
                        const char *saves, bool on_gpu);
 /* A trainer whose weights and base begin as the content of a model file. */

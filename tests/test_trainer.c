@@ -101,7 +101,7 @@ static void test_pinned_base(void **state)
         elements += weft_model_elements(world->current->model, i) *
                     weft_dtype_bytes(weft_model_tensor(world->current->model, i)->dtype);
     }
-    assert_true(bytes >= elements && bytes < elements + 40 * 64);
+    assert_true(bytes >= elements && bytes < elements + 40 * UINT64_C(64));
     for (uint64_t version = 1; version <= 3; version++) { /* each diff is against the last put */
         test_model_change(&world->random, world->current, 100);
         assert_int_equal(world_push(world, WEFT_SPARSE, version, NULL), WEFT_OK);
