@@ -407,8 +407,9 @@ class Sessions(Servers):
             self.assertEqual((server.wait("stopped")["version"], server.wait("stopped")["committed"]), (7, 2))
 
     def test_the_table_for_people(self):
-        server = self.serve(self.a, "--name", "größe")
-        done = weft("push", "--to", server.address, "--base", self.a, "--new", self.b)
+        spelled_out = ["--device", "host", "--transport", "tcp"]  # the defaults
+        server = self.serve(self.a, "--name", "größe", *spelled_out)
+        done = weft("push", "--to", server.address, "--base", self.a, "--new", self.b, *spelled_out)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"(?m)^größe  +1  0x[0-9a-f]{16}  intact +committed$")
         self.assertRegex(done.stdout, r"(?m)^committed: version 1, digest 0x[0-9a-f]{16}, on 1 of 1 workers$")

@@ -294,6 +294,7 @@ static void test_model_there_and_back(void **state)
     test_model_change(&random, to, 1000);
     assert_int_equal(weft_device_model_fetch(&there, to->model), WEFT_OK);
     assert_true(test_model_equal(to, from));
+    assert_non_null(device->mark); /* NVTX: tests/test_device_cuda_mark.c */
     weft_device_model_destroy(&there);
     weft_device_destroy(device);
     test_model_destroy(from);
