@@ -1,11 +1,11 @@
-/* Whole sessions between GPUs: a trainer on the first and a worker on each of the others, one process
- * each, from push to the last COMMITTED.
+/* Whole sessions between GPUs: a trainer on the first and a worker on each of the others, one
+ * process each, from push to the last COMMITTED.
  *
  *   bench_collective [--json] [--sessions N] [--model NAME]
  *
- * Each session's result is compared by the digest of the whole content, which the worker computes anew
- * at the end. The mixture of experts does not fit twice into the trainer's memory, so there the
- * trainer's layers are one and the same memory, which changes nothing of what is sent. */
+ * Each session's result is compared by the digest of the whole content, which the worker computes
+ * anew at the end. The mixture of experts does not fit twice into the trainer's memory, so there
+ * the trainer's layers are one and the same memory, which changes nothing of what is sent. */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,7 +1,9 @@
-/* Waiting for a device, for those who may. */
+/* What devices have in common: who frees and allocates, marks for profilers, and waiting, for those
+ * who may. */
 #include "device.h"
 
 #include <sched.h>
+#include <stdio.h>
 
 void weft_device_destroy(const weft_device *device)
 {
@@ -21,6 +23,24 @@ weft_allocator weft_device_allocator(const weft_device *device, const weft_alloc
         return *configured;
     }
     return device->allocator.allocate != NULL ? device->allocator : weft_allocator_default();
+}
+
+void weft_device_mark(const weft_device *device, uint64_t *range, const char *name)
+{
+    if (device->mark != NULL) {
+        device->mark(device, range, name);
+    }
+}
+
+void weft_device_mark_state(const weft_device *device, uint64_t *range, const char *role,
+                            weft_state state)
+{
+    char name[40];
+    if (device->mark == NULL) {
+        return;
+    }
+    (void)snprintf(name, sizeof name, "weft %s %s", role, weft_state_name(state));
+    device->mark(device, range, state == WEFT_IDLE ? NULL : name);
 }
 
 weft_status weft_device_run(const weft_device *device, weft_device_operation operation,

@@ -80,7 +80,7 @@ struct weft_device {
     const char *name;
     const char *text; /* the last failure in words, or "" */
     void *context;
-    weft_memory memory;       /* where payload, undo and weights live */
+    weft_memory memory;       /* where payload, undo and weights live; a base may be PINNED */
     weft_allocator allocator; /* used where a configuration has none */
     /* Makes ready what submit needs for these segments, before it may not allocate any more. Called
      * with all segments of a session each time that some were added, at the same address.
@@ -95,7 +95,7 @@ struct weft_device {
     weft_status (*submit)(const weft_device *device, weft_device_operation operation,
                           const weft_segment *segments, size_t count, weft_device_result *result);
     weft_poll (*poll)(const weft_device *device);
-    /* Bytes from host memory into device memory; ordered like an operation. */
+    /* Bytes from host or device memory into device or pinned memory; ordered like an operation. */
     weft_status (*copy)(const weft_device *device, void *to, const void *from, uint64_t bytes);
     /* Bytes from device memory into host memory, after everything submitted before. Waits.
      * Returns: WEFT_OK, DEVICE_FAILED. */
@@ -116,10 +116,19 @@ struct weft_device {
     weft_status (*diff)(const weft_device *device, const weft_comparison *tensors, size_t count,
                         const weft_allocator *allocator, uint64_t budget_bytes,
                         weft_difference *difference);
+    /* For the timeline of a profiler: ends the range that is open in *range, and begins one of this
+     * name; none for NULL. *range is 0 while none is open. Ranges overlap. NULL: nobody looks. */
+    void (*mark)(const weft_device *device, uint64_t *range, const char *name);
 };
 
 /* The configured one; where that has no function, the device's own; otherwise the default. */
 weft_allocator weft_device_allocator(const weft_device *device, const weft_allocator *configured);
+
+/* weft_device.mark, where the device has it. */
+void weft_device_mark(const weft_device *device, uint64_t *range, const char *name);
+/* The range of a session's state: "weft worker receiving", say. At idle none is open. */
+void weft_device_mark_state(const weft_device *device, uint64_t *range, const char *role,
+                            weft_state state);
 
 /* Submits one operation and waits for its end: for callers that may block (digests of whole models,
  * files). Returns: result->status, DEVICE_FAILED. */

@@ -11,13 +11,13 @@
 
 /* Large blocks ask for large pages: a diff writes its payload once, and half of its time would be
  * page faults of 4 KiB. The C library knows of no device memory: a device that needs it brings an
- * allocator of its own. */
+ * allocator of its own. Where there is no device, nothing reads pinned memory but the processor. */
 static void *default_allocate(void *context, size_t bytes, weft_memory where)
 {
     (void)context;
     void *pointer = NULL;
     bool huge = bytes >= HUGE_FROM;
-    if (where != WEFT_MEMORY_HOST || bytes > PTRDIFF_MAX ||
+    if (where == WEFT_MEMORY_DEVICE || bytes > PTRDIFF_MAX ||
         posix_memalign(&pointer, huge ? HUGE_ALIGNMENT : ALIGNMENT, bytes) != 0) {
         return NULL;
     }

@@ -52,13 +52,13 @@ weft_status weft_staging_reserve(weft_staging *staging, const weft_update *updat
 weft_status weft_staging_take(weft_staging *staging, uint64_t offset, const void *bytes,
                               uint64_t length);
 /* What a transport brings of the newest update. Not streamed: without vllm_order, a sparse update's
- * indices and values as two runs, and a baseline's values segment by segment; otherwise each segment's
- * indices and then its values. */
+ * indices and values as two runs, and a baseline's values segment by segment; otherwise each
+ * segment's indices and then its values. */
 void weft_staging_load(const weft_staging *staging, bool vllm_order, weft_load *load);
 /* A place in the newest update's payload, to write to. */
 uint8_t *weft_staging_writable(const weft_staging *staging, const void *place);
-/* Submits the digest of the newest update's payload from `begin` (a multiple of 8) to `end`; not for
- * a streamed one. Returns: DEVICE_FAILED. */
+/* Submits the digest of the newest update's payload from `begin` (a multiple of 8) to `end`; not
+ * for a streamed one. Returns: DEVICE_FAILED. */
 weft_status weft_staging_digest(const weft_staging *staging, uint64_t begin, uint64_t end,
                                 weft_device_result *result);
 /* The digest of a streamed update's payload, which is what the tensors hold; waits. Returns:

@@ -40,53 +40,18 @@ static void describe(weft_trainer *trainer, weft_status status, uint32_t link)
 
 /* ---- Base ---- */
 
-static void destroy_base(weft_trainer *trainer)
+/* Beside the weights, or where the configuration wants it. */
+static weft_status copy_base(weft_trainer *trainer, bool pinned)
 {
-    if (!trainer->base_is_ours || trainer->base == NULL) {
-        return;
-    }
-    weft_memory where = trainer->device->memory;
-    for (size_t i = 0; i < weft_model_count(trainer->base); i++) {
-        const weft_tensor *tensor = weft_model_tensor(trainer->base, i);
-        uint64_t bytes = weft_model_elements(trainer->base, i) * weft_dtype_bytes(tensor->dtype);
-        weft_memory_release(&trainer->allocator, tensor->data, bytes, where);
-    }
-    weft_model_destroy(trainer->base);
-    trainer->base = NULL;
-}
-
-static weft_status copy_tensor(weft_trainer *trainer, size_t number)
-{
-    weft_tensor tensor = *weft_model_tensor(trainer->model, number);
-    uint64_t bytes = weft_model_elements(trainer->model, number) * weft_dtype_bytes(tensor.dtype);
-    weft_memory where = trainer->device->memory;
-    const void *from = tensor.data;
-    tensor.data = bytes == 0 ? NULL : weft_memory_allocate(&trainer->allocator, bytes, where);
-    if (bytes != 0 && tensor.data == NULL) {
-        return WEFT_E_OUT_OF_MEMORY;
-    }
-    weft_status status =
-        bytes == 0 ? WEFT_OK : trainer->device->copy(trainer->device, tensor.data, from, bytes);
-    if (status == WEFT_OK) {
-        status = weft_model_add(trainer->base, &tensor);
-    }
-    if (status != WEFT_OK) {
-        weft_memory_release(&trainer->allocator, tensor.data, bytes, where);
-    }
+    weft_memory where = pinned ? WEFT_MEMORY_PINNED : trainer->device->memory;
+    weft_status status = weft_device_model_create(&trainer->own_base, trainer->model,
+                                                  trainer->device, &trainer->allocator, where);
+    trainer->base = trainer->own_base.model;
     return status;
 }
 
-static weft_status copy_base(weft_trainer *trainer)
-{
-    weft_status status = weft_model_create(&trainer->base, &trainer->allocator);
-    for (size_t i = 0; status == WEFT_OK && i < weft_model_count(trainer->model); i++) {
-        status = copy_tensor(trainer, i);
-    }
-    return status;
-}
-
-/* A worker has committed, so the base is the new version: put into it what was sent. Nobody waits for
- * a GPU's answer before the workers have given theirs. */
+/* A worker has committed, so the base is the new version: put into it what was sent. Nobody waits
+ * for a GPU's answer before the workers have given theirs. */
 static void do_advance(weft_trainer *trainer)
 {
     const weft_plan *plan = &trainer->plan;
@@ -122,6 +87,8 @@ static void do_transition(weft_trainer *trainer, const weft_action *action)
         describe(trainer, (weft_status)action->status, trainer->core.culprit);
         trainer->detail.state = (weft_state)action->transition.from;
     }
+    weft_device_mark_state(trainer->device, &trainer->state_range, "trainer",
+                           (weft_state)action->transition.to);
     weft_trace_transition(&trainer->hooks, trainer->now_ns, action);
 }
 
@@ -324,6 +291,7 @@ static weft_status make_plan(weft_trainer *trainer, weft_kind kind, uint64_t ver
 {
     const weft_trainer_core *core = &trainer->core;
     weft_plan plan;
+    weft_device_mark(trainer->device, &trainer->state_range, "weft trainer diff");
     weft_status status = weft_plan_make(&plan, &(weft_plan_request){
                                                    .kind = kind,
                                                    .model = trainer->model,
@@ -338,6 +306,7 @@ static weft_status make_plan(weft_trainer *trainer, weft_kind kind, uint64_t ver
                                                    .base_digest = core->base_digest,
                                                    .target_version = version,
                                                });
+    weft_device_mark(trainer->device, &trainer->state_range, NULL);
     if (status != WEFT_OK) {
         weft_detail_set(&trainer->detail, status,
                         "planning version %" PRIu64 " within %" PRIu64 " bytes: %s", version,
@@ -445,7 +414,8 @@ static weft_status check_config(const weft_trainer_config *config)
 {
     bool right = config != NULL && config->size == sizeof *config && config->model != NULL &&
                  config->name != NULL && config->model != config->base &&
-                 config->budget_bytes > 0 && config->timeout_ms > 0 && config->keepalive_ms > 0 &&
+                 !(config->pinned_base && config->base != NULL) && config->budget_bytes > 0 &&
+                 config->timeout_ms > 0 && config->keepalive_ms > 0 &&
                  (config->allocator.allocate == NULL) == (config->allocator.release == NULL);
     size_t number;
     if (!right) {
@@ -460,7 +430,6 @@ static void copy_config(weft_trainer *trainer, const weft_trainer_config *config
 {
     trainer->model = config->model;
     trainer->base = config->base;
-    trainer->base_is_ours = config->base == NULL;
     trainer->hooks = config->hooks;
     trainer->budget_bytes = config->budget_bytes;
     trainer->update_bytes = config->update_bytes;
@@ -494,7 +463,7 @@ weft_status weft_trainer_create(weft_trainer **trainer, const weft_trainer_confi
     copy_config(made, config);
     weft_model_acquire(made->model);
     uint64_t digest = 0;
-    status = made->base_is_ours ? copy_base(made) : WEFT_OK;
+    status = config->base == NULL ? copy_base(made, config->pinned_base) : WEFT_OK;
     if (made->base != NULL) {
         weft_model_acquire(made->base);
     }
@@ -526,10 +495,11 @@ void weft_trainer_destroy(weft_trainer *trainer)
     while (!has_advanced(trainer)) {
     }
     weft_plan_release(&trainer->plan);
+    weft_device_mark(trainer->device, &trainer->state_range, NULL);
     if (trainer->base != NULL) {
         weft_model_release(trainer->base);
     }
-    destroy_base(trainer);
+    weft_device_model_destroy(&trainer->own_base);
     weft_model_release(trainer->model);
     weft_allocator allocator = trainer->allocator;
     weft_memory_release(&allocator, trainer->name, trainer->name_bytes, WEFT_MEMORY_HOST);

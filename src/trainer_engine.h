@@ -4,6 +4,7 @@
 #ifndef WEFT_SRC_TRAINER_ENGINE_H
 #define WEFT_SRC_TRAINER_ENGINE_H
 
+#include "device_model.h"
 #include "link.h"
 #include "plan.h"
 #include "protocol.h"
@@ -29,9 +30,9 @@ struct weft_trainer {
     size_t name_bytes;
     weft_model *model;
     weft_model *base;
-    bool base_is_ours;
     bool advancing, base_is_lost; /* the device writes the new version into it; or failed to */
     weft_device_result advanced;
+    weft_device_model own_base; /* where the user gave none: base is its model */
     const weft_device *device;
     const weft_transport *transport; /* or NULL */
     weft_group group;                /* number 0: none, or given up */
@@ -48,7 +49,8 @@ struct weft_trainer {
     weft_peer *peers[WEFT_WORKERS_MAX];
     uint32_t peers_end; /* one past the last slot that was ever used */
     weft_detail detail;
-    bool pushed; /* there was a push */
+    uint64_t state_range; /* weft_device_mark */
+    bool pushed;          /* there was a push */
     weft_push push;
 };
 

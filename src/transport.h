@@ -1,6 +1,6 @@
-/* Transport ops: how a payload moves between ranks outside of the control connection. A transport is
- * a table of functions and a context; `nccl` (cuda/transport_nccl.c) is the one that there is. Tcp
- * needs none: its payload stands in frames.
+/* Transport ops: how a payload moves between ranks outside of the control connection. A transport
+ * is a table of functions and a context; `nccl` (cuda/transport_nccl.c) is the one that there is.
+ * Tcp needs none: its payload stands in frames.
  *
  * Nothing here waits. A transport takes part in one group at a time (join), connects when it first
  * moves something (begin), and keeps the connection until it joins another group or a transfer is
@@ -27,8 +27,8 @@ typedef struct weft_run { /* bytes in the device's memory */
     uint64_t length;
 } weft_run;
 
-/* What moves: the runs; or, where there are segments, the values of each. Every rank must describe the
- * same lengths. Must live until poll says that nothing moves. */
+/* What moves: the runs; or, where there are segments, the values of each. Every rank must describe
+ * the same lengths. Must live until poll says that nothing moves. */
 typedef struct weft_load {
     weft_run runs[2];
     const weft_segment *segments;
@@ -49,7 +49,8 @@ struct weft_transport {
      * Returns: COLLECTIVE; it must then be cancelled. */
     weft_status (*begin)(const weft_transport *transport, const weft_load *load);
     /* AGAIN: it moves, or what was cancelled still touches memory; DONE: nothing moves; GONE: it
-     * failed and must be cancelled. *moved (may be NULL): bytes of the runs that are here, in order. */
+     * failed and must be cancelled. *moved (may be NULL): bytes of the runs that are here, in
+     * order. */
     weft_poll (*poll)(const weft_transport *transport, uint64_t *moved);
     /* Gives up what moves, and the group with it; then poll until DONE. */
     void (*cancel)(const weft_transport *transport);

@@ -140,7 +140,12 @@ typedef struct weft_detail {
 
 /* ---- 2. Memory --------------------------------------------------------------------------- */
 
-typedef enum weft_memory { WEFT_MEMORY_HOST = 0, WEFT_MEMORY_DEVICE = 1 } weft_memory;
+typedef enum weft_memory {
+    WEFT_MEMORY_HOST = 0,
+    WEFT_MEMORY_DEVICE = 1,
+    WEFT_MEMORY_PINNED = 2 /* host memory, page-locked, that the device reads and writes itself;
+                              asked for only where a configuration says so */
+} weft_memory;
 
 /* Where staging, undo log, registries and bases come from, so that a serving stack can hand out
  * its own pool.
@@ -154,8 +159,8 @@ typedef struct weft_allocator {
     void *context;
 } weft_allocator;
 
-/* aligned_alloc and free; it has no device memory. Used where a configuration leaves allocate
- * NULL. */
+/* The C library's: it has no device memory, and its PINNED is HOST. Used where a configuration
+ * leaves allocate NULL. */
 WEFT_API weft_allocator weft_allocator_default(void);
 
 /* ---- 3. Model ---------------------------------------------------------------------------- */
@@ -216,7 +221,9 @@ typedef struct weft_cuda_config {
     }
 
 /* Every entry point of weft restores the thread's current device. Without an allocator of the
- * user's, device memory comes from the device's own pool (cudaMallocAsync).
+ * user's, device memory comes from the device's own pool (cudaMallocAsync), and pinned memory from
+ * cudaHostAlloc. Profilers see NVTX ranges in the domain "weft": "weft worker receiving" and so on
+ * for each state, "weft trainer diff", "weft pause".
  * Returns: INVALID_ARGUMENT, NO_DEVICE (this build or this machine has none), OUT_OF_MEMORY,
  * DEVICE_FAILED. */
 WEFT_API weft_status weft_device_cuda_create(const weft_device **device,
@@ -229,16 +236,16 @@ WEFT_API const char *weft_device_text(const weft_device *device);
 /* How a payload travels. Without one it stands in frames of the control connection ("tcp"). */
 typedef struct weft_transport weft_transport;
 
-/* NCCL: the payload is broadcast from the trainer's device memory straight into the staging of every
- * worker, in a few large pieces. Only control messages, of a few hundred bytes, use the control
- * connection; sizes, dtypes and counts are agreed there before any rank enters a collective.
- * The communicator is non-blocking, is made when a payload first moves, and is kept from session to
- * session as long as the group stays the same. Every wait has the session's deadline; then the
- * communicator is aborted (on a thread of its own, for that takes NCCL up to a second), and the next
- * session makes a new one in the same process. NCCL is loaded when the transport is created: the
- * libnccl.so.2 that the process has already, else the one that the loader finds, or the file that
- * WEFT_NCCL_LIBRARY names. What must be the same on all ranks (NCCL_CUMEM_ENABLE, say) is NCCL's own
- * environment, which weft does not touch. */
+/* NCCL: the payload is broadcast from the trainer's device memory straight into the staging of
+ * every worker, in a few large pieces. Only control messages, of a few hundred bytes, use the
+ * control connection; sizes, dtypes and counts are agreed there before any rank enters a
+ * collective. The communicator is non-blocking, is made when a payload first moves, and is kept
+ * from session to session as long as the group stays the same. Every wait has the session's
+ * deadline; then the communicator is aborted (on a thread of its own, for that takes NCCL up to a
+ * second), and the next session makes a new one in the same process. NCCL is loaded when the
+ * transport is created: the libnccl.so.2 that the process has already, else the one that the
+ * loader finds, or the file that WEFT_NCCL_LIBRARY names. What must be the same on all ranks
+ * (NCCL_CUMEM_ENABLE, say) is NCCL's own environment, which weft does not touch. */
 typedef struct weft_nccl_config {
     size_t size;               /* sizeof(weft_nccl_config): INIT sets it */
     const weft_device *device; /* of weft_device_cuda_create; borrowed */
@@ -249,8 +256,8 @@ typedef struct weft_nccl_config {
         .size = sizeof(weft_nccl_config)                                                           \
     }
 
-/* For one worker or one trainer. Returns: INVALID_ARGUMENT, NO_TRANSPORT (this build or this machine
- * has no NCCL), OUT_OF_MEMORY, DEVICE_FAILED. */
+/* For one worker or one trainer. Returns: INVALID_ARGUMENT, NO_TRANSPORT (this build or this
+ * machine has no NCCL), OUT_OF_MEMORY, DEVICE_FAILED. */
 WEFT_API weft_status weft_transport_nccl_create(const weft_transport **transport,
                                                 const weft_nccl_config *config);
 /* Destroy its worker or trainer first, and its device after it. Waits for communicators that are
@@ -336,8 +343,8 @@ typedef struct weft_worker_config {
  * Returns: INVALID_ARGUMENT (size, model, name, half an allocator, a time or budget of 0),
  * OUT_OF_MEMORY, DEVICE_FAILED. */
 WEFT_API weft_status weft_worker_create(weft_worker **worker, const weft_worker_config *config);
-/* Rolls a running session back and frees everything; on a GPU it waits for that, at most timeout_ms.
- * NULL is allowed. */
+/* Rolls a running session back and frees everything; on a GPU it waits for that, at most
+ * timeout_ms. NULL is allowed. */
 WEFT_API void weft_worker_destroy(weft_worker *worker);
 
 typedef struct weft_worker_info {
@@ -418,6 +425,8 @@ typedef struct weft_trainer_config {
     weft_model *model; /* the current weights; borrowed; registry frozen; read during a push only */
     weft_model *base;  /* what workers hold: same tensors in the same order; borrowed, written on
                           commit. NULL: weft keeps a copy of the model's present content */
+    bool pinned_base;  /* the copy lies in page-locked host memory (WEFT_MEMORY_PINNED): for trainers
+                          short of device memory. The diff then reads it at the speed of the bus */
     uint64_t base_version;
     const weft_device *device;       /* NULL: weft_device_host() */
     const weft_transport *transport; /* of payloads; borrowed; NULL: the control connection */
@@ -436,7 +445,8 @@ typedef struct weft_trainer_config {
     }
 
 /* Computes the digest of the base once.
- * Returns: INVALID_ARGUMENT, MODEL_MISMATCH (model and base), OUT_OF_MEMORY, DEVICE_FAILED. */
+ * Returns: INVALID_ARGUMENT (as weft_worker_create; pinned_base with a base of the user's),
+ * MODEL_MISMATCH (model and base), OUT_OF_MEMORY, SIZE_OVERFLOW, DEVICE_FAILED. */
 WEFT_API weft_status weft_trainer_create(weft_trainer **trainer, const weft_trainer_config *config);
 WEFT_API void weft_trainer_destroy(weft_trainer *trainer); /* NULL is allowed */
 
@@ -465,8 +475,8 @@ WEFT_API weft_status weft_trainer_push(weft_trainer *trainer, weft_kind kind, ui
  * worker was lost before it could confirm; IN_DOUBT: every link was lost after the decision, and
  * the next HELLO tells; WRONG_STATE: there was no push yet; anything else: rolled back everywhere,
  * and the base is what it was (PEER_FAILED, LINK_CLOSED, LINK_SILENT, SYSTEM_CALL, CANCELLED,
- * DEADLINE, COLLECTIVE, DIGEST_MISMATCH, FRAME_*, UNEXPECTED_MESSAGE, PROTOCOL_VERSION, LINK_OVERFLOW,
- * ABORTED). */
+ * DEADLINE, COLLECTIVE, DIGEST_MISMATCH, FRAME_*, UNEXPECTED_MESSAGE, PROTOCOL_VERSION,
+ * LINK_OVERFLOW, ABORTED). */
 WEFT_API weft_status weft_trainer_result(const weft_trainer *trainer, weft_push *push);
 /* Ends the running push: everybody back to the base. Returns: WRONG_STATE if none runs or it is
  * decided already. */

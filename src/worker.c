@@ -123,6 +123,8 @@ static void do_transition(weft_worker *worker, const weft_action *action, const 
     if (transition->event == WEFT_EVENT_FAULT) {
         describe(worker, (weft_status)action->status, input);
     }
+    weft_device_mark_state(worker->device, &worker->state_range, "worker",
+                           (weft_state)transition->to);
     weft_trace_transition(&worker->hooks, worker->now_ns, action);
 }
 
@@ -267,12 +269,14 @@ static void do_pause(weft_worker *worker, const weft_action *action)
     if (worker->hooks.pause != NULL) {
         worker->hooks.pause(worker->hooks.context, action->epoch);
     }
+    weft_device_mark(worker->device, &worker->pause_range, "weft pause");
     worker->pause_began_ns = worker->now_ns;
 }
 
 static void do_resume(weft_worker *worker, const weft_action *action)
 {
     worker->info.pause_ns = worker->now_ns - worker->pause_began_ns;
+    weft_device_mark(worker->device, &worker->pause_range, NULL);
     if (worker->hooks.resume != NULL) {
         worker->hooks.resume(worker->hooks.context, action->epoch);
     }

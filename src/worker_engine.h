@@ -1,7 +1,7 @@
 /* A worker's engine: turns bytes and results into inputs of weft_worker_step and carries out its
  * actions on staging, device, transport and links. worker.c owns the life of a worker and its
- * actions, worker_link.c the sans-IO side, worker_transfer.c its part in collectives, worker_local.c
- * the calls that take the place of a trainer. */
+ * actions, worker_link.c the sans-IO side, worker_transfer.c its part in collectives,
+ * worker_local.c the calls that take the place of a trainer. */
 #ifndef WEFT_SRC_WORKER_ENGINE_H
 #define WEFT_SRC_WORKER_ENGINE_H
 
@@ -57,6 +57,7 @@ struct weft_worker {
     weft_detail detail;
     weft_worker_info info; /* counters; the rest is filled in by weft_worker_get_info */
     uint64_t pause_began_ns;
+    uint64_t state_range, pause_range; /* weft_device_mark */
 };
 
 /* Gives an input to the core and carries out what follows, until nothing is ready any more. */

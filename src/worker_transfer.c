@@ -1,5 +1,5 @@
-/* A worker's part in a collective, and the digest of what arrived. The payload's pieces are digested
- * while the next ones move. */
+/* A worker's part in a collective, and the digest of what arrived. The payload's pieces are
+ * digested while the next ones move. */
 #include <inttypes.h>
 #include <string.h>
 

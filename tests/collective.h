@@ -1,5 +1,5 @@
-/* A transport without a network: ranks of one process that broadcast through memory, step by step as
- * they are polled, and that fail, hang and corrupt where a test says so. */
+/* A transport without a network: ranks of one process that broadcast through memory, step by step
+ * as they are polled, and that fail, hang and corrupt where a test says so. */
 #ifndef WEFT_TESTS_COLLECTIVE_H
 #define WEFT_TESTS_COLLECTIVE_H
 

@@ -1,6 +1,7 @@
 /* weft-demo: real training steps of a real model from a trainer process to three worker processes,
  * two of which are killed at the worst moments. After each step it compares every worker's saved
- * file with the recorded step, byte for byte. Exit status 0 only if all of it held. */
+ * file with the recorded step, byte for byte. Where a GPU is, all weights live on it. Exit status 0
+ * only if all of it held. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ typedef struct demo {
     uint16_t ports[WORKERS];
     weft_worker_info infos[WORKERS];
     unsigned compared; /* files */
+    bool on_gpu;       /* the weights of all processes */
 } demo;
 
 /* ---- files ---- */
@@ -193,7 +195,7 @@ static void check_workers(demo *d, uint64_t version, weft_outcome outcome, unsig
 static void start_worker(demo *d, unsigned number, const char *model, uint64_t version)
 {
     demo_reply reply;
-    demo_start_worker(&d->workers[number], number + 1, model, version, d->saves[number]);
+    demo_start_worker(&d->workers[number], number + 1, model, version, d->saves[number], d->on_gpu);
     if (!demo_hear(&d->workers[number], &reply)) {
         demo_fail("worker %u did not start", number + 1);
     }
@@ -276,34 +278,72 @@ static void kill_the_trainer(demo *d)
     }
     check_workers(d, 4, WEFT_OUTCOME_UNCONFIRMED, 2);
     print_row(d, "the trainer is killed before COMMIT", NULL);
-    demo_start_trainer(&d->trainer, d->steps[2], 4);
+    demo_start_trainer(&d->trainer, d->steps[2], 4, d->on_gpu);
     connect_trainer(d);
     weft_push done = push(d, 3, 5, WEFT_OK);
     check_workers(d, 5, WEFT_OUTCOME_COMMITTED, 3);
     print_row(d, "a new trainer sends the step", &done);
 }
 
-int main(int count, char **arguments)
-{
+typedef struct demo_options {
     char data[DEMO_PATH_BYTES];
-    const char *source = getenv("WEFT_SOURCE_DIR");
-    bool keep = false;
-    (void)snprintf(data, sizeof data, "%s/tests/data/minilm", source != NULL ? source : ".");
+    const char *device; /* NULL: cuda where a GPU is, otherwise host */
+    bool keep;
+} demo_options;
+
+static bool read_options(demo_options *options, int count, char **arguments)
+{
     for (int i = 1; i < count; i++) {
+        bool more = i + 1 < count;
         if (strcmp(arguments[i], "--keep") == 0) {
-            keep = true;
-        } else if (strcmp(arguments[i], "--data") == 0 && i + 1 < count) {
-            (void)snprintf(data, sizeof data, "%s", arguments[++i]);
+            options->keep = true;
+        } else if (strcmp(arguments[i], "--data") == 0 && more) {
+            (void)snprintf(options->data, sizeof options->data, "%s", arguments[++i]);
+        } else if (strcmp(arguments[i], "--device") == 0 && more &&
+                   (strcmp(arguments[i + 1], "host") == 0 ||
+                    strcmp(arguments[i + 1], "cuda") == 0)) {
+            options->device = arguments[++i];
         } else {
-            (void)printf(
-                "usage: weft-demo [--data FOLDER] [--keep]\n"
-                "  --data FOLDER  with base.safetensors and step1..3.patch.safetensors; without\n"
-                "                 it tests/data/minilm, here or in $WEFT_SOURCE_DIR\n"
-                "  --keep         keep the workers' files, and say where they are\n");
-            return strcmp(arguments[i], "--help") == 0 ? 0 : 2;
+            return false;
         }
     }
+    return true;
+}
+
+static int print_usage(int count, char **arguments)
+{
+    (void)printf("usage: weft-demo [--data FOLDER] [--device host|cuda] [--keep]\n"
+                 "  --data FOLDER  with base.safetensors and step1..3.patch.safetensors; without\n"
+                 "                 it tests/data/minilm, here or in $WEFT_SOURCE_DIR\n"
+                 "  --device WHAT  where the weights live; without it cuda (GPU 0, which all four\n"
+                 "                 processes share) if there is one, and otherwise host\n"
+                 "  --keep         keep the workers' files, and say where they are\n");
+    return count == 2 && strcmp(arguments[1], "--help") == 0 ? 0 : 2;
+}
+
+static void choose_device(demo *d, const char *wanted)
+{
+    bool has_gpu = (wanted == NULL || strcmp(wanted, "cuda") == 0) && demo_has_gpu();
+    if (wanted != NULL && strcmp(wanted, "cuda") == 0 && !has_gpu) {
+        demo_fail("there is no GPU that this build can use; leave --device out, or give it host");
+    }
+    d->on_gpu = has_gpu;
+    const char *why = wanted != NULL ? "" : ": there is no GPU that this build can use";
+    (void)printf("transport tcp, device %s%s\n\n",
+                 has_gpu ? "cuda: all weights lie on GPU 0" : "host", has_gpu ? "" : why);
+}
+
+int main(int count, char **arguments)
+{
+    const char *source = getenv("WEFT_SOURCE_DIR");
+    demo_options options = {.keep = false};
+    (void)snprintf(options.data, sizeof options.data, "%s/tests/data/minilm",
+                   source != NULL ? source : ".");
+    if (!read_options(&options, count, arguments)) {
+        return print_usage(count, arguments);
+    }
     static demo d;
+    choose_device(&d, options.device);
     (void)snprintf(d.folder, sizeof d.folder, "/tmp/weft-demo-XXXXXX");
     if (mkdtemp(d.folder) == NULL) {
         demo_fail("cannot make a folder in /tmp");
@@ -312,11 +352,11 @@ int main(int count, char **arguments)
         write_path(d.saves[i], d.folder, "worker", i + 1, "");
         write_path(d.asked[i], d.folder, "worker", i + 1, ".now");
     }
-    rebuild_steps(&d, data);
+    rebuild_steps(&d, options.data);
     for (unsigned i = 0; i < WORKERS; i++) {
         start_worker(&d, i, d.steps[0], 0);
     }
-    demo_start_trainer(&d.trainer, d.steps[0], 0);
+    demo_start_trainer(&d.trainer, d.steps[0], 0, d.on_gpu);
     connect_trainer(&d);
     print_head();
     print_row(&d, "start", NULL);
@@ -330,7 +370,7 @@ int main(int count, char **arguments)
     (void)printf("\nall held: everybody was idle after each row, and %u files of workers equal the "
                  "recorded steps byte for byte\n",
                  d.compared);
-    if (keep) {
+    if (options.keep) {
         (void)printf("the files are in %s\n", d.folder);
     } else {
         remove_files(&d);

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "device_model.h"
+
 #define SILENCE_MS 15000 /* after which a process is taken for stuck */
 #define TIMEOUT_MS 5000u /* of each state of a session */
 
@@ -110,8 +112,69 @@ void demo_stop(demo_process *process)
     }
 }
 
-typedef struct serving {
+bool demo_has_gpu(void)
+{
+    demo_process probe;
+    int socket = start(&probe);
+    bool answer = false;
+    if (socket >= 0) {
+        const weft_device *device = NULL;
+        weft_cuda_config config = WEFT_CUDA_CONFIG_INIT;
+        answer = weft_device_cuda_create(&device, &config) == WEFT_OK;
+        transmit(socket, &answer, sizeof answer);
+        weft_device_destroy(device);
+        exit(0);
+    }
+    if (!receive(probe.socket, &answer, sizeof answer)) {
+        answer = false; /* it died of the question */
+    }
+    (void)demo_bury(&probe);
+    return answer;
+}
+
+/* ---- weights: a mapped file, and on a GPU a copy that is worked on ---- */
+
+typedef struct weights {
     weft_file *file;
+    weft_model *mapped, *model; /* model: the one that is worked on */
+    const weft_device *device;
+    weft_device_model on_gpu; /* zeros: it is not */
+} weights;
+
+static void open_weights(weights *w, const char *path, bool on_gpu)
+{
+    *w = (weights){.device = weft_device_host()};
+    must(weft_file_open(&w->file, path, NULL, NULL), path);
+    must(weft_model_create(&w->mapped, NULL), "model");
+    must(weft_file_add_to_model(w->file, w->mapped), "model");
+    w->model = w->mapped;
+    if (on_gpu) {
+        weft_cuda_config config = WEFT_CUDA_CONFIG_INIT;
+        must(weft_device_cuda_create(&w->device, &config), "GPU");
+        must(weft_device_model_create(&w->on_gpu, w->mapped, w->device, NULL, w->device->memory),
+             weft_device_text(w->device));
+        w->model = w->on_gpu.model;
+    }
+}
+
+static void save_weights(const weights *w, const char *path)
+{
+    if (w->on_gpu.model != NULL) {
+        must(weft_device_model_fetch(&w->on_gpu, w->mapped), weft_device_text(w->device));
+    }
+    must(weft_file_save(w->file, path, NULL), path);
+}
+
+static void close_weights(weights *w)
+{
+    weft_device_model_destroy(&w->on_gpu);
+    weft_device_destroy(w->device);
+    weft_model_destroy(w->mapped);
+    weft_file_close(w->file);
+}
+
+typedef struct serving {
+    weights weights;
     weft_worker *worker;
     const char *saves;
     bool die, save;
@@ -128,7 +191,7 @@ static bool wait_for_command(weft_net *net, int socket, demo_command *command, s
         must(weft_net_poll(net), "net");
         if (s != NULL && s->save) {
             s->save = false;
-            must(weft_file_save(s->file, s->saves, NULL), s->saves);
+            save_weights(&s->weights, s->saves);
         }
         if (waits[1].revents != 0) {
             return receive(socket, command, sizeof *command);
@@ -156,7 +219,7 @@ static void die_in_the_middle(void *context, const weft_trace *record)
 }
 
 static void serve(int socket, unsigned number, const char *path, uint64_t version,
-                  const char *saves)
+                  const char *saves, bool on_gpu)
 {
     serving s = {.saves = saves};
     weft_worker_config config = WEFT_WORKER_CONFIG_INIT;
@@ -165,9 +228,9 @@ static void serve(int socket, unsigned number, const char *path, uint64_t versio
     demo_command command;
     char name[16];
     (void)snprintf(name, sizeof name, "worker %u", number);
-    must(weft_file_open(&s.file, path, NULL, NULL), path);
-    must(weft_model_create(&config.model, NULL), "model");
-    must(weft_file_add_to_model(s.file, config.model), "model");
+    open_weights(&s.weights, path, on_gpu);
+    config.model = s.weights.model;
+    config.device = s.weights.device;
     config.name = name;
     config.version = version;
     config.timeout_ms = TIMEOUT_MS;
@@ -180,23 +243,22 @@ static void serve(int socket, unsigned number, const char *path, uint64_t versio
     while (wait_for_command(net, socket, &command, &s)) {
         s.die = command.die;
         if (command.path[0] != '\0') {
-            must(weft_file_save(s.file, command.path, NULL), command.path);
+            save_weights(&s.weights, command.path);
         }
         weft_worker_get_info(s.worker, &reply.worker);
         transmit(socket, &reply, sizeof reply);
     }
     weft_net_destroy(net);
     weft_worker_destroy(s.worker);
-    weft_model_destroy(config.model);
-    weft_file_close(s.file);
+    close_weights(&s.weights);
 }
 
 void demo_start_worker(demo_process *process, unsigned number, const char *model, uint64_t version,
-                       const char *saves)
+                       const char *saves, bool on_gpu)
 {
     int socket = start(process);
     if (socket >= 0) {
-        serve(socket, number, model, version, saves);
+        serve(socket, number, model, version, saves, on_gpu);
         exit(0);
     }
 }
@@ -204,8 +266,7 @@ void demo_start_worker(demo_process *process, unsigned number, const char *model
 /* ---- trainer ---- */
 
 typedef struct training {
-    weft_file *file;
-    weft_model *model;
+    weights weights;
     weft_trainer *trainer;
     weft_net *net;
     bool die;
@@ -228,8 +289,13 @@ static void step_to(const training *t, const char *path)
     must(weft_file_open(&step, path, NULL, NULL), path);
     must(weft_model_create(&model, NULL), "model");
     must(weft_file_add_to_model(step, model), "model");
-    for (size_t i = 0; i < weft_model_count(model); i++) {
-        const weft_tensor *from = weft_model_tensor(model, i), *to = weft_model_tensor(t->model, i);
+    if (t->weights.on_gpu.model != NULL) {
+        must(weft_device_model_fill(&t->weights.on_gpu, model),
+             weft_device_text(t->weights.device));
+    }
+    for (size_t i = 0; t->weights.on_gpu.model == NULL && i < weft_model_count(model); i++) {
+        const weft_tensor *from = weft_model_tensor(model, i);
+        const weft_tensor *to = weft_model_tensor(t->weights.model, i);
         memcpy(to->data, from->data,
                (size_t)weft_model_elements(model, i) * weft_dtype_bytes(from->dtype));
     }
@@ -268,15 +334,14 @@ static void push(training *t, const demo_command *command, demo_reply *reply)
     }
 }
 
-static void train(int socket, const char *path, uint64_t version)
+static void train(int socket, const char *path, uint64_t version, bool on_gpu)
 {
     training t = {0};
     weft_trainer_config config = WEFT_TRAINER_CONFIG_INIT;
     demo_command command;
-    must(weft_file_open(&t.file, path, NULL, NULL), path);
-    must(weft_model_create(&t.model, NULL), "model");
-    must(weft_file_add_to_model(t.file, t.model), "model");
-    config.model = t.model;
+    open_weights(&t.weights, path, on_gpu);
+    config.model = t.weights.model;
+    config.device = t.weights.device;
     config.base_version = version;
     config.timeout_ms = TIMEOUT_MS;
     config.hooks = (weft_hooks){.context = &t, .trace = die_when_all_have_applied};
@@ -293,15 +358,14 @@ static void train(int socket, const char *path, uint64_t version)
     }
     weft_net_destroy(t.net);
     weft_trainer_destroy(t.trainer);
-    weft_model_destroy(t.model);
-    weft_file_close(t.file);
+    close_weights(&t.weights);
 }
 
-void demo_start_trainer(demo_process *process, const char *model, uint64_t version)
+void demo_start_trainer(demo_process *process, const char *model, uint64_t version, bool on_gpu)
 {
     int socket = start(process);
     if (socket >= 0) {
-        train(socket, model, version);
+        train(socket, model, version, on_gpu);
         exit(0);
     }
 }

@@ -1,5 +1,6 @@
 /* The processes of the demonstration: a worker and a trainer, each forked, each told what to do
- * over a socket pair. They use weft.h only, as a serving stack or a trainer would. */
+ * over a socket pair. They use weft.h only, as a serving stack or a trainer would, but for
+ * device_model.h: there a framework would allocate its tensors. */
 #ifndef WEFT_TESTS_DEMO_PROCESS_H
 #define WEFT_TESTS_DEMO_PROCESS_H
 
@@ -36,12 +37,14 @@ typedef struct demo_process {
     int socket;
 } demo_process;
 
-/* A worker that holds a model file, and saves each version that it commits to `saves`. Its first
- * reply comes by itself. */
+/* Asks a process of its own, because CUDA does not survive a fork. */
+bool demo_has_gpu(void);
+/* A worker that holds a model file, in the memory of GPU 0 if on_gpu, and saves each version that
+ * it commits to `saves`. Its first reply comes by itself. */
 void demo_start_worker(demo_process *process, unsigned number, const char *model, uint64_t version,
-                       const char *saves);
+                       const char *saves, bool on_gpu);
 /* A trainer whose weights and base begin as the content of a model file. */
-void demo_start_trainer(demo_process *process, const char *model, uint64_t version);
+void demo_start_trainer(demo_process *process, const char *model, uint64_t version, bool on_gpu);
 void demo_tell(const demo_process *process, const demo_command *command);
 /* False when the process is gone; ends the demonstration when it is silent. */
 bool demo_hear(const demo_process *process, demo_reply *reply);

@@ -1,7 +1,7 @@
 /* Processes for the tests of real NCCL: a trainer and workers on GPUs, each forked before CUDA is
- * touched, each told what to do (and how to misbehave) over a socket pair. Where there are fewer GPUs
- * than processes they share them: every process then says that it is a host of its own (NCCL_HOSTID),
- * and they talk over the loopback device. */
+ * touched, each told what to do (and how to misbehave) over a socket pair. Where there are fewer
+ * GPUs than processes they share them: every process then says that it is a host of its own
+ * (NCCL_HOSTID), and they talk over the loopback device. */
 #ifndef WEFT_TESTS_NCCL_PROCESS_H
 #define WEFT_TESTS_NCCL_PROCESS_H
 

@@ -358,6 +358,7 @@ static void *counting_allocate(void *context, size_t bytes, weft_memory where)
     memset(block->pointer, 0xa5, bytes);
     allocator->blocks = block;
     allocator->live_bytes += bytes;
+    allocator->live_of[where] += bytes;
     if (allocator->live_bytes > allocator->peak_bytes) {
         allocator->peak_bytes = allocator->live_bytes;
     }
@@ -381,6 +382,7 @@ static void counting_release(void *context, void *pointer, size_t bytes, weft_me
     must_hold(block->where == where, "a release with another place than the allocation");
     *link = block->next;
     allocator->live_bytes -= bytes;
+    allocator->live_of[where] -= bytes;
     free(block->pointer);
     free(block);
 }

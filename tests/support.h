@@ -75,6 +75,7 @@ typedef struct test_allocator {
     uint64_t calls;           /* allocations asked for */
     uint64_t fail_at;         /* the call, counted from 1, that gets no memory; 0: none */
     uint64_t live_bytes, peak_bytes;
+    uint64_t live_of[3]; /* live bytes by weft_memory */
     struct test_block *blocks;
 } test_allocator;
 

@@ -10,6 +10,7 @@
 #include <cuda_runtime_api.h>
 
 #include "bytes.h"
+#include "device_model.h"
 #include "support.h"
 #include "weft.h"
 
@@ -106,7 +107,8 @@ typedef struct pair {
     cudaStream_t inference;
 } pair;
 
-static pair *create(size_t tensors, weft_baseline_policy baseline, uint64_t update_bytes)
+static pair *create_with(size_t tensors, weft_baseline_policy baseline, uint64_t update_bytes,
+                         bool pinned_base)
 {
     pair *p = calloc(1, sizeof *p);
     assert_non_null(p);
@@ -127,6 +129,7 @@ static pair *create(size_t tensors, weft_baseline_policy baseline, uint64_t upda
     trainer.model = p->training.model;
     trainer.device = p->train_device;
     trainer.update_bytes = update_bytes;
+    trainer.pinned_base = pinned_base;
     worker.model = p->serving.model;
     worker.device = p->serve_device;
     worker.baseline = baseline;
@@ -135,6 +138,11 @@ static pair *create(size_t tensors, weft_baseline_policy baseline, uint64_t upda
     assert_int_equal(weft_worker_link_open(p->worker, &p->here), WEFT_OK);
     assert_int_equal(weft_trainer_link_open(p->trainer, &p->there), WEFT_OK);
     return p;
+}
+
+static pair *create(size_t tensors, weft_baseline_policy baseline, uint64_t update_bytes)
+{
+    return create_with(tensors, baseline, update_bytes, false);
 }
 
 static void destroy(pair *p)
@@ -227,6 +235,70 @@ static void test_sessions(void **state)
     push_and_check(p, WEFT_BASELINE, 1000, 4);
     push_and_check(p, WEFT_SPARSE, 1000, 5);
     destroy(p);
+}
+
+/* Diff, digest and put work on host memory as they stand; each push builds on what the last one put
+ * there. */
+static void test_pinned_base(void **state)
+{
+    (void)state;
+    pair *p = create_with(60, WEFT_BASELINE_AUTO, 0, true);
+    push_and_check(p, WEFT_SPARSE, 10, 1);
+    push_and_check(p, WEFT_SPARSE, 500, 2);
+    push_and_check(p, WEFT_BASELINE, 1000, 3);
+    push_and_check(p, WEFT_SPARSE, 1000, 4);
+    push_and_check(p, WEFT_SPARSE, 0, 5);
+    destroy(p);
+}
+
+/* It is page-locked memory, which the device knows, and other memory than the device's. */
+static void test_kinds_of_memory(void **state)
+{
+    (void)state;
+    static const enum cudaMemoryType EXPECTED[3] = {cudaMemoryTypeUnregistered,
+                                                    cudaMemoryTypeDevice, cudaMemoryTypeHost};
+    const weft_device *device;
+    weft_cuda_config cuda = WEFT_CUDA_CONFIG_INIT;
+    assert_int_equal(weft_device_cuda_create(&device, &cuda), WEFT_OK);
+    const weft_allocator *allocator = &device->allocator;
+    for (unsigned where = 0; where < 3; where++) {
+        struct cudaPointerAttributes about;
+        void *memory = allocator->allocate(allocator->context, 1000, (weft_memory)where);
+        assert_non_null(memory);
+        MUST(cudaPointerGetAttributes(&about, memory));
+        assert_int_equal(about.type, EXPECTED[where]);
+        if (where == WEFT_MEMORY_PINNED) {
+            assert_ptr_equal(about.devicePointer, memory); /* one address on both sides */
+        }
+        allocator->release(allocator->context, memory, 1000, (weft_memory)where);
+    }
+    weft_device_destroy(device);
+}
+
+/* A model goes there and comes back to the bit. */
+static void test_model_there_and_back(void **state)
+{
+    (void)state;
+    test_random random = test_random_start();
+    test_model *from = test_model_create(&random, 60), *to = test_model_copy(&random, from);
+    const weft_device *device;
+    weft_cuda_config cuda = WEFT_CUDA_CONFIG_INIT;
+    weft_device_model there;
+    uint64_t expected, digest;
+    assert_int_equal(weft_device_cuda_create(&device, &cuda), WEFT_OK);
+    assert_int_equal(weft_device_model_create(&there, from->model, device, NULL, device->memory),
+                     WEFT_OK);
+    assert_int_equal(weft_model_digest(there.model, device, &digest), WEFT_OK);
+    assert_int_equal(weft_model_digest(from->model, weft_device_host(), &expected), WEFT_OK);
+    assert_int_equal(digest, expected);
+    test_model_change(&random, to, 1000);
+    assert_int_equal(weft_device_model_fetch(&there, to->model), WEFT_OK);
+    assert_true(test_model_equal(to, from));
+    assert_non_null(device->mark); /* NVTX: tests/test_device_cuda_mark.c */
+    weft_device_model_destroy(&there);
+    weft_device_destroy(device);
+    test_model_destroy(from);
+    test_model_destroy(to);
 }
 
 static void test_several_updates(void **state)
@@ -405,11 +477,10 @@ static void test_inference_sees_no_mixture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sessions),
-        cmocka_unit_test(test_several_updates),
-        cmocka_unit_test(test_abort_in_every_turn),
-        cmocka_unit_test(test_local_control),
-        cmocka_unit_test(test_inference_sees_no_mixture),
+        cmocka_unit_test(test_sessions),        cmocka_unit_test(test_pinned_base),
+        cmocka_unit_test(test_kinds_of_memory), cmocka_unit_test(test_model_there_and_back),
+        cmocka_unit_test(test_several_updates), cmocka_unit_test(test_abort_in_every_turn),
+        cmocka_unit_test(test_local_control),   cmocka_unit_test(test_inference_sees_no_mixture),
     };
     if (!is_there()) {
         (void)fprintf(stderr, "skipped: there is no GPU here\n");

@@ -36,6 +36,17 @@ static void there_is_no_memory_for_some_requests(void **state)
     weft_memory_release(&allocator, NULL, 0, WEFT_MEMORY_HOST);
 }
 
+static void pinned_memory_is_plain_without_a_device(void **state)
+{
+    const weft_allocator allocator = weft_allocator_default();
+    void *memory = weft_memory_allocate(&allocator, 100, WEFT_MEMORY_PINNED);
+
+    (void)state;
+    assert_non_null(memory);
+    memset(memory, 0xa5, 100);
+    weft_memory_release(&allocator, memory, 100, WEFT_MEMORY_PINNED);
+}
+
 /* What an allocator was asked for. */
 typedef struct request {
     size_t bytes;
@@ -127,6 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(default_memory_is_aligned_and_writable),
         cmocka_unit_test(there_is_no_memory_for_some_requests),
+        cmocka_unit_test(pinned_memory_is_plain_without_a_device),
         cmocka_unit_test(requests_go_to_the_given_allocator),
         cmocka_unit_test(an_allocator_that_is_left_out_is_the_default),
         cmocka_unit_test(sums_and_products_do_not_wrap),

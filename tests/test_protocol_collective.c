@@ -1,5 +1,5 @@
-/* Both halves of the protocol where the payload moves by a collective: nobody enters it before all are
- * ready, and nobody is idle before it is left. */
+/* Both halves of the protocol where the payload moves by a collective: nobody enters it before all
+ * are ready, and nobody is idle before it is left. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -251,7 +251,8 @@ static void test_a_push_says_go_when_all_are_ready(void **state)
     assert_did(&b.actions, "->applying APPLY:all");
 }
 
-/* Its own part fails, a worker fails, one is silent: each time the trainer leaves the collective too.
+/* Its own part fails, a worker fails, one is silent: each time the trainer leaves the collective
+ * too.
  */
 static void test_a_failing_transfer_is_left(void **state)
 {

@@ -89,6 +89,29 @@ static void test_own_base(void **state)
     test_model_destroy(copy);
 }
 
+/* On the host pinned memory is plain, but it is asked for as what it is, and only for the base. */
+static void test_pinned_base(void **state)
+{
+    (void)state;
+    test_world *world =
+        world_create(&(world_options){.workers = 2, .tensors = 40, .pinned_base = true});
+    const uint64_t *held = world->memory.live_of;
+    uint64_t bytes = held[WEFT_MEMORY_PINNED], elements = 0;
+    for (size_t i = 0; i < weft_model_count(world->current->model); i++) {
+        elements += weft_model_elements(world->current->model, i) *
+                    weft_dtype_bytes(weft_model_tensor(world->current->model, i)->dtype);
+    }
+    assert_true(bytes >= elements && bytes < elements + 40 * UINT64_C(64));
+    for (uint64_t version = 1; version <= 3; version++) { /* each diff is against the last put */
+        test_model_change(&world->random, world->current, 100);
+        assert_int_equal(world_push(world, WEFT_SPARSE, version, NULL), WEFT_OK);
+        world_check(world, world->current, version);
+        assert_int_equal(held[WEFT_MEMORY_PINNED], bytes);
+        assert_int_equal(held[WEFT_MEMORY_DEVICE], 0);
+    }
+    world_destroy(world);
+}
+
 /* ---- as many workers as there may be ---- */
 
 typedef struct worker_crowd {
@@ -486,6 +509,9 @@ static void test_arguments(void **state)
     test_model *other = test_model_create(&world->random, 3);
     config.base = other->model;
     assert_int_equal(weft_trainer_create(&trainer, &config), WEFT_E_MODEL_MISMATCH);
+    config.base = world->base->model;
+    config.pinned_base = true; /* of whose memory weft knows nothing */
+    assert_int_equal(weft_trainer_create(&trainer, &config), WEFT_E_INVALID_ARGUMENT);
     config.base = NULL;
     config.size--;
     assert_int_equal(weft_trainer_create(&trainer, &config), WEFT_E_INVALID_ARGUMENT);
@@ -554,6 +580,7 @@ int main(void)
         cmocka_unit_test(test_streamed_baseline),
         cmocka_unit_test(test_empty_model),
         cmocka_unit_test(test_own_base),
+        cmocka_unit_test(test_pinned_base),
         cmocka_unit_test(test_most_workers),
         cmocka_unit_test(test_push_needs_workers),
         cmocka_unit_test(test_one_push_at_a_time),

@@ -324,6 +324,31 @@ static void test_undo_that_does_not_end(void **state)
     fixture_destroy(f);
 }
 
+static void wait_for_undo(const weft_device *device, const weft_segment *segments)
+{
+    (void)device;
+    assert_non_null(segments);
+    failing->polls = 0;
+}
+
+static void test_destroyed_while_the_device_undoes(void **state)
+{
+    (void)state;
+    for (int gone = 0; gone < 2; gone++) {
+        failing_device device = {.fails = WEFT_DEVICE_ROLLBACK, .slow = true};
+        fixture *f = create_with_device(&device);
+        device.device.forget = wait_for_undo;
+        fixture_go(f, APPLIED);
+        device.gone = gone != 0; /* the device is lost: what was held is freed all the same */
+        weft_worker_destroy(f->worker);
+        f->worker = NULL;
+        assert_int_equal(device.polls, 0);
+        assert_int_equal(f->failed_hook, WEFT_E_IN_DOUBT); /* APPLIED was said */
+        assert_memory_equal(f->weights, f->before, sizeof f->weights);
+        fixture_destroy(f);
+    }
+}
+
 /* ---- memory ---- */
 
 static void test_every_allocation_fails_once(void **state)
@@ -497,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_device_gone),
         cmocka_unit_test(test_slow_device_is_polled),
         cmocka_unit_test(test_undo_that_does_not_end),
+        cmocka_unit_test(test_destroyed_while_the_device_undoes),
         cmocka_unit_test(test_every_allocation_fails_once),
         cmocka_unit_test(test_nothing_is_allocated_after_ready),
         cmocka_unit_test(test_creation_with_every_allocation_failing),

@@ -293,6 +293,7 @@ static void create_worker(test_world *world, uint32_t number, const world_option
         worker->transport = collective_transport(&world->collective, 1 + number);
         config.transport = worker->transport;
     }
+    config.device = options->worker_device;
     config.version = version;
     config.allocator = worker->memory.allocator;
     config.baseline = options->baseline;
@@ -319,7 +320,9 @@ static void create_trainer(test_world *world, const world_options *options)
         world->transport = collective_transport(&world->collective, 0);
         config.transport = world->transport;
     }
-    config.base = world->base->model;
+    config.device = options->trainer_device;
+    config.base = options->pinned_base ? NULL : world->base->model;
+    config.pinned_base = options->pinned_base;
     config.base_version = options->version;
     config.allocator = world->memory.allocator;
     config.update_bytes = options->update_bytes;

@@ -51,9 +51,11 @@ typedef struct world_options {
     uint64_t update_bytes;
     uint64_t worker_budget_bytes, trainer_budget_bytes; /* 0: the default */
     weft_baseline_policy baseline;
-    uint32_t timeout_ms, keepalive_ms; /* 0: the default */
-    bool collective;                   /* payloads move by world->collective */
-    bool no_transport;                 /* the workers have none */
+    bool collective;                                   /* payloads move by world->collective */
+    bool no_transport;                                 /* the workers have none */
+    uint32_t timeout_ms, keepalive_ms;                 /* 0: the default */
+    const weft_device *trainer_device, *worker_device; /* NULL: the host */
+    bool pinned_base; /* the trainer's base is a copy of its own; world->base stays as it began */
 } world_options;
 
 test_world *world_create(const world_options *options);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "device_model.h"
 #include "weft.h"
 
 /* Exit status. One number for each thing that a script would do next. */
@@ -15,7 +16,7 @@ typedef enum cli_exit {
     CLI_FILE = 3,        /* a file cannot be read or written, or is not what it should be */
     CLI_PEER = 4,        /* network or workers: nothing was committed */
     CLI_UNCONFIRMED = 5, /* committed, but not every worker has confirmed it; or in doubt */
-    CLI_OTHER = 6        /* memory, limits, defects */
+    CLI_OTHER = 6        /* memory, limits, no such device, defects */
 } cli_exit;
 
 typedef struct cli_context {
@@ -31,7 +32,9 @@ typedef enum cli_value {
     CLI_NUMBER,       /* uint64_t, decimal */
     CLI_SIZE,         /* uint64_t, decimal, may end in K, M or G (times 1024) */
     CLI_MILLISECONDS, /* uint32_t, decimal, not 0 */
-    CLI_DIGEST        /* uint64_t, hexadecimal with 0x */
+    CLI_DIGEST,       /* uint64_t, hexadecimal with 0x */
+    CLI_DEVICE,       /* cli_device_choice */
+    CLI_TRANSPORT     /* cli_transport */
 } cli_value;
 
 typedef struct cli_option {
@@ -110,7 +113,9 @@ void cli_text_bar(FILE *stream, double value, double most);
 typedef struct cli_model {
     const char *path;
     weft_file *file;
-    weft_model *model;
+    weft_model *mapped;      /* of the file's mapping */
+    weft_device_model moved; /* on a GPU; zeros: nowhere */
+    weft_model *model;       /* the one of the two that is worked on */
     uint64_t elements, bytes;
 } cli_model;
 
@@ -119,6 +124,42 @@ cli_exit cli_model_open(const cli_context *cli, const char *path, cli_model *mod
 void cli_model_close(cli_model *model);
 /* Do both paths lead to one existing file? */
 bool cli_same_file(const char *a, const char *b);
+
+/* ---- Devices (device.c) ---- */
+
+#define CLI_DEVICE_ANY (-1) /* the process's current GPU, which is the first */
+
+typedef struct cli_device_choice { /* zeros: the host */
+    bool is_cuda;
+    int number;
+} cli_device_choice;
+
+/* What carries the payload. One that has to be opened is opened after the device, and given to the
+ * worker or trainer when that is made; tcp is not. */
+typedef enum cli_transport {
+    CLI_TCP = 0 /* the control connection */
+} cli_transport;
+
+#define CLI_DEVICE_TEXT                                                                            \
+    "where the weights live: host (default), cuda or cuda:N, the GPU of this\n"                    \
+    "number; files are copied there and back"
+#define CLI_TRANSPORT_TEXT "what carries the payload: tcp (default), the control connection"
+
+/* Read the options' texts; false: it is no such thing. */
+bool cli_device_parse(const char *text, cli_device_choice *choice);
+bool cli_transport_parse(const char *text, cli_transport *transport);
+/* The host needs no release; give any to weft_device_destroy. On an error it is printed. */
+cli_exit cli_device_open(const cli_context *cli, const cli_device_choice *choice,
+                         const weft_device **device);
+/* An error that may come from the device: with the device's words, if it has any. */
+cli_exit cli_device_fail(const cli_context *cli, const char *subject, weft_status status,
+                         const weft_device *device);
+/* Copies the tensors to the device and has the model be those. For the host, and for a model that
+ * is not open, there is nothing to do. On an error it is printed; close the model all the same. */
+cli_exit cli_model_move(const cli_context *cli, const weft_device *device, cli_model *model);
+/* Brings what the device holds back into the mapping, where weft_file_save finds it.
+ * Returns: WEFT_OK, DEVICE_FAILED. */
+weft_status cli_model_fetch(const cli_model *model);
 
 /* ---- Progress on stderr, if that is a terminal (progress.c) ---- */
 

@@ -41,7 +41,7 @@ static const cli_page PAGE = {
         "  3  a file cannot be read\n"
         "  4  a worker could not be reached, refused, failed or was lost: nothing was committed\n"
         "  5  committed, but not every worker has confirmed it; or in doubt: look at the workers\n"
-        "  6  memory, or the update is above the budget",
+        "  6  memory, the update is above the budget, or there is no such device",
 };
 
 typedef struct push_options {
@@ -49,11 +49,14 @@ typedef struct push_options {
     bool is_baseline, has_version;
     uint64_t base_version, version, budget_bytes, update_bytes;
     uint32_t timeout_ms, keepalive_ms;
+    cli_device_choice device;
+    cli_transport transport;
 } push_options;
 
 typedef struct push_run {
     const cli_context *cli;
     const push_options *options;
+    const weft_device *device;
     weft_trainer *trainer;
     weft_net *net;
     char **addresses; /* into text */
@@ -399,6 +402,7 @@ static cli_exit create_trainer(push_run *run, const cli_model *base, const cli_m
 
     config.name = options->name;
     config.model = after->model;
+    config.device = run->device;
     config.base = base->model;
     config.base_version = options->base_version;
     config.budget_bytes = options->budget_bytes;
@@ -411,14 +415,15 @@ static cli_exit create_trainer(push_run *run, const cli_model *base, const cli_m
     if (status == WEFT_E_MODEL_MISMATCH) {
         weft_detail_set(&detail, status, "%s and %s have different tensors", base->path,
                         after->path);
+        return cli_fail(run->cli, NULL, status, &detail);
     }
-    return status == WEFT_OK ? CLI_OK : cli_fail(run->cli, NULL, status, &detail);
+    return status == WEFT_OK ? CLI_OK : cli_device_fail(run->cli, NULL, status, run->device);
 }
 
-static cli_exit push(const cli_context *cli, const push_options *options, const cli_model *base,
-                     const cli_model *after)
+static cli_exit push(const cli_context *cli, const push_options *options, const weft_device *device,
+                     const cli_model *base, const cli_model *after)
 {
-    push_run run = {.cli = cli, .options = options};
+    push_run run = {.cli = cli, .options = options, .device = device};
     weft_status status;
     cli_exit result = split_addresses(&run);
 
@@ -485,9 +490,12 @@ cli_exit cli_push(cli_context *cli, int argc, char **argv)
          "of the session; default 60000"},
         {"keepalive", 0, CLI_MILLISECONDS, "MS", &values.keepalive_ms, NULL,
          "a link is lost after three times so much silence; default 5000"},
+        {"device", 0, CLI_DEVICE, "DEVICE", &values.device, NULL, CLI_DEVICE_TEXT},
+        {"transport", 0, CLI_TRANSPORT, "NAME", &values.transport, NULL, CLI_TRANSPORT_TEXT},
         {"name", 'n', CLI_TEXT, "NAME", &values.name, NULL,
          "what this trainer is called; default trainer"},
     };
+    const weft_device *device = NULL;
     cli_model base = {.path = NULL};
     cli_model after = {.path = NULL};
     cli_exit result = CLI_OK;
@@ -497,10 +505,15 @@ cli_exit cli_push(cli_context *cli, int argc, char **argv)
         !is_complete(cli, &values, &result)) {
         return result;
     }
-    result = values.base == NULL ? CLI_OK : cli_model_open(cli, values.base, &base);
+    result = cli_device_open(cli, &values.device, &device);
+    result =
+        result != CLI_OK || values.base == NULL ? result : cli_model_open(cli, values.base, &base);
     result = result != CLI_OK ? result : cli_model_open(cli, values.after, &after);
-    result = result != CLI_OK ? result : push(cli, &values, &base, &after);
+    result = result != CLI_OK ? result : cli_model_move(cli, device, &base);
+    result = result != CLI_OK ? result : cli_model_move(cli, device, &after);
+    result = result != CLI_OK ? result : push(cli, &values, device, &base, &after);
     cli_model_close(&after);
     cli_model_close(&base);
+    weft_device_destroy(device);
     return result;
 }

@@ -28,24 +28,28 @@ static const cli_page PAGE = {
     .examples =
         "  weft serve base.safetensors --listen 0.0.0.0:7070\n"
         "  weft serve base.safetensors --listen 127.0.0.1:0 --save versions --commits 1\n"
-        "  weft serve m.safetensors --listen [::1]:7070 --save 'out/m-{version}.safetensors'",
+        "  weft serve m.safetensors --listen [::1]:7070 --save 'out/m-{version}.safetensors'\n"
+        "  weft serve m.safetensors --listen 0.0.0.0:7070 --device cuda:0",
     .exits = "  0  ended by a signal or by --commits\n"
              "  2  wrong use\n"
              "  3  MODEL cannot be read, or a committed version could not be saved\n"
              "  4  the address cannot be listened on\n"
-             "  6  memory",
+             "  6  memory, or no such device",
 };
 
 typedef struct serve_options {
     const char *address, *save, *name, *baseline;
     uint64_t version, budget_bytes, commits;
     uint32_t timeout_ms, keepalive_ms;
+    cli_device_choice device;
+    cli_transport transport;
 } serve_options;
 
 typedef struct serve_run {
     const cli_context *cli;
     const serve_options *options;
-    const weft_file *file;
+    const cli_model *model;
+    const weft_device *device;
     weft_worker *worker;
     uint64_t commits;
     bool is_committed; /* a commit that resume has not yet told of */
@@ -105,7 +109,13 @@ static bool save_version(serve_run *run, char path[PATH_BYTES])
         return false;
     }
     (void)save_path(run->options->save, run->version, path);
-    status = weft_file_save(run->file, path, &detail);
+    status = cli_model_fetch(run->model);
+    if (status != WEFT_OK) {
+        run->save_failed = true;
+        (void)cli_device_fail(run->cli, path, status, run->device);
+        return false;
+    }
+    status = weft_file_save(run->model->file, path, &detail);
     if (status != WEFT_OK) {
         run->save_failed = true;
         (void)cli_fail(run->cli, path, status, &detail);
@@ -303,15 +313,17 @@ static bool baseline_policy(const char *name, weft_baseline_policy *policy)
     return false;
 }
 
-static cli_exit serve(const cli_context *cli, const serve_options *options, const cli_model *model)
+static cli_exit serve(const cli_context *cli, const serve_options *options,
+                      const weft_device *device, const cli_model *model)
 {
-    serve_run run = {.cli = cli, .options = options, .file = model->file};
+    serve_run run = {.cli = cli, .options = options, .model = model, .device = device};
     weft_worker_config config = WEFT_WORKER_CONFIG_INIT;
     weft_status status;
     cli_exit result;
 
     config.name = options->name;
     config.model = model->model;
+    config.device = device;
     config.version = options->version;
     config.budget_bytes = options->budget_bytes;
     config.timeout_ms = options->timeout_ms;
@@ -321,7 +333,7 @@ static cli_exit serve(const cli_context *cli, const serve_options *options, cons
     (void)baseline_policy(options->baseline, &config.baseline);
     status = weft_worker_create(&run.worker, &config);
     if (status != WEFT_OK) {
-        return cli_fail(cli, model->path, status, NULL);
+        return cli_device_fail(cli, model->path, status, device);
     }
     cli_signals_catch();
     result = listen_and_follow(&run);
@@ -368,10 +380,13 @@ cli_exit cli_serve(cli_context *cli, int argc, char **argv)
         {"baseline", 0, CLI_TEXT, "POLICY", &values.baseline, NULL,
          "staged: a baseline is as atomic as any update; streamed: it is written\n"
          "as it arrives; auto (default): staged if it fits the budget"},
+        {"device", 0, CLI_DEVICE, "DEVICE", &values.device, NULL, CLI_DEVICE_TEXT},
+        {"transport", 0, CLI_TRANSPORT, "NAME", &values.transport, NULL, CLI_TRANSPORT_TEXT},
         {"commits", 'c', CLI_NUMBER, "N", &values.commits, NULL,
          "end after so many commits; default 0: never"},
     };
     weft_baseline_policy policy;
+    const weft_device *device = NULL;
     cli_model model = {.path = NULL};
     cli_exit result = CLI_OK;
 
@@ -387,9 +402,12 @@ cli_exit cli_serve(cli_context *cli, int argc, char **argv)
         return cli_usage(cli, "option --baseline: expected auto, staged or streamed, found \"%s\"",
                          values.baseline);
     }
-    result = prepare_folder(cli, values.save);
+    result = cli_device_open(cli, &values.device, &device);
+    result = result != CLI_OK ? result : prepare_folder(cli, values.save);
     result = result != CLI_OK ? result : cli_model_open(cli, argv[optind], &model);
-    result = result != CLI_OK ? result : serve(cli, &values, &model);
+    result = result != CLI_OK ? result : cli_model_move(cli, device, &model);
+    result = result != CLI_OK ? result : serve(cli, &values, device, &model);
     cli_model_close(&model);
+    weft_device_destroy(device);
     return result;
 }

@@ -23,7 +23,8 @@ static const cli_page PAGE = {
         "     the patch builds on or leads to\n"
         "  1  it is not\n"
         "  2  wrong use\n"
-        "  3  a file cannot be read, or is not a model or patch",
+        "  3  a file cannot be read, or is not a model or patch\n"
+        "  6  memory, or no such device",
 };
 
 typedef struct verify_result {
@@ -111,15 +112,16 @@ static cli_exit read_patch(const cli_context *cli, verify_result *verdict)
     return status == WEFT_OK ? CLI_OK : cli_fail(cli, verdict->patch, status, &detail);
 }
 
-static cli_exit verify(const cli_context *cli, const cli_model *model, verify_result *verdict)
+static cli_exit verify(const cli_context *cli, const weft_device *device, const cli_model *model,
+                       verify_result *verdict)
 {
     weft_status status;
 
     cli_progress_stage(cli, "reading");
-    status = weft_model_digest(model->model, weft_device_host(), &verdict->digest);
+    status = weft_model_digest(model->model, device, &verdict->digest);
     cli_progress_end();
     if (status != WEFT_OK) {
-        return cli_fail(cli, model->path, status, NULL);
+        return cli_device_fail(cli, model->path, status, device);
     }
     verdict->fingerprint = weft_model_fingerprint(model->model);
     judge(verdict);
@@ -134,12 +136,15 @@ static cli_exit verify(const cli_context *cli, const cli_model *model, verify_re
 cli_exit cli_verify(cli_context *cli, int argc, char **argv)
 {
     verify_result verdict = {.patch = NULL};
+    cli_device_choice choice = {.is_cuda = false};
     const cli_option options[] = {
         {"digest", 'd', CLI_DIGEST, "0xDIGEST", &verdict.expected, &verdict.has_expected,
          "the digest that MODEL must have"},
         {"patch", 'p', CLI_TEXT, "PATCH", &verdict.patch, NULL,
          "MODEL must be what this patch builds on or leads to"},
+        {"device", 0, CLI_DEVICE, "DEVICE", &choice, NULL, CLI_DEVICE_TEXT},
     };
+    const weft_device *device = NULL;
     cli_model model = {.path = NULL};
     cli_exit result = CLI_OK;
 
@@ -152,7 +157,10 @@ cli_exit cli_verify(cli_context *cli, int argc, char **argv)
     }
     result = verdict.patch == NULL ? CLI_OK : read_patch(cli, &verdict);
     result = result != CLI_OK ? result : cli_model_open(cli, argv[optind], &model);
-    result = result != CLI_OK ? result : verify(cli, &model, &verdict);
+    result = result != CLI_OK ? result : cli_device_open(cli, &choice, &device);
+    result = result != CLI_OK ? result : cli_model_move(cli, device, &model);
+    result = result != CLI_OK ? result : verify(cli, device, &model, &verdict);
     cli_model_close(&model);
+    weft_device_destroy(device);
     return result;
 }

@@ -13,10 +13,11 @@ cli_exit cli_model_open(const cli_context *cli, const char *path, cli_model *mod
     if (status != WEFT_OK) {
         return cli_fail(cli, path, status, &detail);
     }
-    status = weft_model_create(&opened.model, NULL);
+    status = weft_model_create(&opened.mapped, NULL);
     if (status == WEFT_OK) {
-        status = weft_file_add_to_model(opened.file, opened.model);
+        status = weft_file_add_to_model(opened.file, opened.mapped);
     }
+    opened.model = opened.mapped;
     if (status != WEFT_OK) {
         cli_exit result = cli_fail(cli, path, status, NULL);
         cli_model_close(&opened);
@@ -33,7 +34,8 @@ cli_exit cli_model_open(const cli_context *cli, const char *path, cli_model *mod
 
 void cli_model_close(cli_model *model)
 {
-    weft_model_destroy(model->model);
+    weft_device_model_destroy(&model->moved);
+    weft_model_destroy(model->mapped);
     weft_file_close(model->file);
     *model = (cli_model){.path = NULL};
 }

@@ -57,7 +57,7 @@ static void put_help(void)
          "  3  a file cannot be read or written, or is not what it should be\n"
          "  4  network or workers: nothing was committed, every worker has what it had\n"
          "  5  committed, but not every worker has confirmed it; or in doubt\n"
-         "  6  memory, a limit, a defect of weft\n"
+         "  6  memory, a limit, no such device, a defect of weft\n"
          "\n"
          "In scripts, branch on the exit status, or on \"group\" of the error that --json prints.\n"
          "A progress bar is shown on a terminal only. No colours are used.");

@@ -156,6 +156,11 @@ static const char *take(const cli_option *option, const char *text)
                 *rest == '\0';
         *(uint64_t *)option->to = number;
         return right ? NULL : "a digest: 0x and hexadecimal digits";
+    case CLI_DEVICE:
+        return cli_device_parse(text, option->to) ? NULL
+                                                  : "host, cuda or cuda:N with the number of a GPU";
+    case CLI_TRANSPORT:
+        return cli_transport_parse(text, option->to) ? NULL : "tcp";
     }
     return NULL;
 }

@@ -137,7 +137,7 @@ cli_exit cli_exit_of(weft_status status)
                   {"transport", CLI_PEER}, {"peer", CLI_PEER},   {"resource", CLI_OTHER}};
     const char *group = weft_status_group(status);
 
-    if (status == WEFT_E_DEVICE_FAILED) {
+    if (status == WEFT_E_DEVICE_FAILED || status == WEFT_E_NO_DEVICE) {
         return CLI_OTHER; /* the rest of its group is about what a patch contains */
     }
     if (status == WEFT_E_ADDRESS) {

@@ -55,12 +55,35 @@ void weft_cuda_leave(const weft_cuda_device *d, int before)
 
 /* ---- Memory: stream-ordered, so that nothing synchronizes the device ---- */
 
+/* Page-locked: kernels reach it at the address that the host uses. */
+static void *allocate_pinned(weft_cuda_device *d, size_t bytes)
+{
+    void *pointer = NULL;
+    int before = weft_cuda_enter(d);
+    weft_status status =
+        weft_cuda_check(d, cudaHostAlloc(&pointer, bytes, cudaHostAllocDefault), "cudaHostAlloc");
+    weft_cuda_leave(d, before);
+    return status == WEFT_OK ? pointer : NULL;
+}
+
+/* Waits for what still uses it. */
+static void release_pinned(weft_cuda_device *d, void *pointer)
+{
+    int before = weft_cuda_enter(d);
+    (void)cudaStreamSynchronize(d->stream);
+    (void)weft_cuda_check(d, cudaFreeHost(pointer), "cudaFreeHost");
+    weft_cuda_leave(d, before);
+}
+
 static void *allocate(void *context, size_t bytes, weft_memory where)
 {
     weft_cuda_device *d = context;
     void *pointer = NULL;
     if (where == WEFT_MEMORY_HOST) {
         return weft_memory_allocate(&d->allocator, bytes, where);
+    }
+    if (where == WEFT_MEMORY_PINNED) {
+        return allocate_pinned(d, bytes);
     }
     int before = weft_cuda_enter(d);
     weft_status status =
@@ -77,6 +100,10 @@ static void release(void *context, void *pointer, size_t bytes, weft_memory wher
     weft_cuda_device *d = context;
     if (where == WEFT_MEMORY_HOST) {
         weft_memory_release(&d->allocator, pointer, bytes, where);
+        return;
+    }
+    if (where == WEFT_MEMORY_PINNED) {
+        release_pinned(d, pointer);
         return;
     }
     int before = weft_cuda_enter(d);
@@ -533,7 +560,8 @@ static const weft_device FACE = {.name = "cuda",
                                  .fetch = fetch,
                                  .submit_payload_digest = submit_payload_digest,
                                  .payload_digest = payload_digest,
-                                 .diff = weft_cuda_diff};
+                                 .diff = weft_cuda_diff,
+                                 .mark = weft_cuda_mark};
 
 weft_status weft_device_cuda_create(const weft_device **device, const weft_cuda_config *config)
 {

@@ -49,6 +49,9 @@ weft_status weft_cuda_check(weft_cuda_device *device, cudaError_t error, const c
 int weft_cuda_enter(const weft_cuda_device *device);
 void weft_cuda_leave(const weft_cuda_device *device, int before);
 
+/* weft_device.mark (device_cuda_mark.c): NVTX. Needs no GPU. */
+void weft_cuda_mark(const weft_device *device, uint64_t *range, const char *name);
+
 /* weft_device.diff (device_cuda_diff.c). */
 weft_status weft_cuda_diff(const weft_device *device, const weft_comparison *tensors, size_t count,
                            const weft_allocator *allocator, uint64_t budget_bytes,

@@ -22,8 +22,8 @@ typedef struct weft_nccl_library {
     const char *(*get_last_error)(ncclComm_t comm);
 } weft_nccl_library;
 
-/* The same table for every caller, loaded once and never unloaded; NULL if there is no NCCL, or none
- * that has what weft needs (2.14, for non-blocking communicators). Any thread. */
+/* The same table for every caller, loaded once and never unloaded; NULL if there is no NCCL, or
+ * none that has what weft needs (2.14, for non-blocking communicators). Any thread. */
 const weft_nccl_library *weft_nccl_library_get(void);
 
 #endif

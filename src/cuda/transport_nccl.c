@@ -1,17 +1,18 @@
-/* The transport `nccl`. Nothing here waits: every call of NCCL is non-blocking, and each poll goes on
- * from where the last one stood.
+/* The transport `nccl`. Nothing here waits: every call of NCCL is non-blocking, and each poll goes
+ * on from where the last one stood.
  *
  *      quiet ──begin──▶ connecting ──▶ (greeting) ──▶ enqueueing ──▶ moving ──▶ quiet
  *        ▲                  │               │             │            │
  *        └── cancelling ◀── cancel ─────────┴─────────────┴────────────┘
  *
- * A non-blocking call may answer "in progress"; until the communicator says otherwise its stream does
- * not hold the collective, so the event behind it is recorded only then. Abort is the one call that
- * blocks (up to a second, in a hanging collective), so a thread of its own makes it; memory is the
- * collective's until that thread is done and the event behind the collective has come.
+ * A non-blocking call may answer "in progress"; until the communicator says otherwise its stream
+ * does not hold the collective, so the event behind it is recorded only then. Abort is the one
+ * call that blocks (up to a second, in a hanging collective), so a thread of its own makes it;
+ * memory is the collective's until that thread is done and the event behind the collective has
+ * come.
  *
- * A transfer is a row of broadcasts of at most CHUNK_BYTES; at most SLOTS of them are in the stream,
- * each with an event behind it, so that what has landed is known piece by piece. */
+ * A transfer is a row of broadcasts of at most CHUNK_BYTES; at most SLOTS of them are in the
+ * stream, each with an event behind it, so that what has landed is known piece by piece. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
