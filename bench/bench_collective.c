@@ -1,7 +1,7 @@
 /* Whole sessions between GPUs: a trainer on the first and a worker on each of the others, one
  * process each, from push to the last COMMITTED.
  *
- *   bench_collective [--json] [--sessions N] [--model NAME]
+ *   bench_collective [--json] [--sessions N] [--model NAME] [--timeline]
  *
  * Each session's result is compared by the digest of the whole content, which the worker computes
  * anew at the end. The mixture of experts does not fit twice into the trainer's memory, so there
@@ -78,6 +78,45 @@ static void must_cuda(int error, const char *what)
 {
     if (error != 0) {
         die(what, cudaGetErrorString((cudaError_t)error));
+    }
+}
+
+/* ---- the timeline of the last session: what both ends did when ---- */
+
+#define RECORDS 64u
+
+static bool timeline;
+static struct {
+    uint64_t at_ns;
+    weft_trace trace;
+} records[RECORDS];
+static unsigned record_count;
+
+static void on_trace(void *context, const weft_trace *trace)
+{
+    (void)context;
+    if (trace->kind == WEFT_TRACE_TRANSITION && trace->event == WEFT_EVENT_START) {
+        record_count = 0;
+    }
+    if (record_count < RECORDS) {
+        records[record_count].at_ns = weft_net_now_ns();
+        records[record_count++].trace = *trace;
+    }
+}
+
+/* Times are those of one clock: sort the lines of both processes. */
+static void print_timeline(const char *who)
+{
+    static const char *const kinds[] = {"?", "enters", "sends", "receives", "drops"};
+    for (unsigned i = 0; timeline && i < record_count; i++) {
+        const weft_trace *t = &records[i].trace;
+        if (t->kind == WEFT_TRACE_TRANSITION) {
+            (void)fprintf(stderr, "%.3f us %s enters %s\n", (double)records[i].at_ns / 1e3, who,
+                          weft_state_name(t->to));
+        } else {
+            (void)fprintf(stderr, "%.3f us %s %s message %u\n", (double)records[i].at_ns / 1e3, who,
+                          kinds[t->kind], t->message);
+        }
     }
 }
 
@@ -179,6 +218,7 @@ static void serve(const shape *s, int number, int socket)
     config.device = device;
     config.transport = transport;
     config.version = 1;
+    config.hooks.trace = on_trace;
     must(weft_worker_create(&worker, &config), "weft_worker_create");
     must(weft_net_create(&net), "weft_net_create");
     must(weft_net_listen(net, worker, "127.0.0.1:0", &reply.port), "weft_net_listen");
@@ -195,14 +235,17 @@ static void serve(const shape *s, int number, int socket)
             _exit(0);
         }
         weft_worker_get_info(worker, &reply.info);
+        if (byte == '!') {
+            print_timeline("worker");
+        }
         must(weft_model_digest(model, device, &reply.audit), "weft_model_digest");
     }
 }
 
-static answer ask(int socket)
+static answer ask(int socket, bool last)
 {
     answer reply;
-    if (send(socket, "?", 1, MSG_NOSIGNAL) != 1 ||
+    if (send(socket, last ? "!" : "?", 1, MSG_NOSIGNAL) != 1 ||
         recv(socket, &reply, sizeof reply, MSG_WAITALL) != (ssize_t)sizeof reply) {
         die("a worker", "gone");
     }
@@ -280,18 +323,19 @@ static void run(const shape *s, int sockets[], int workers, uint64_t one_in, dou
         unsigned at = i < 2 ? 0 : i - 2;
         step(model, s, aliased, one_in, ++*version);
         push(net, trainer, *version, &t.diff[at], &t.session[at], &t.whole[at], &t.changed);
-        answer a = ask(sockets[0]);
+        answer a = ask(sockets[0], false);
         t.pause[at] = (double)a.info.pause_ns / 1e6;
         t.bytes_an_element = (double)a.info.session_bytes_peak / (double)t.changed;
     }
     weft_trainer_info info;
     weft_trainer_get_info(trainer, &info);
     for (int i = 0; i < workers; i++) {
-        answer a = ask(sockets[i]);
+        answer a = ask(sockets[i], true);
         if (a.audit != info.base_digest || a.info.version != *version) {
             die("a worker", "holds something else");
         }
     }
+    print_timeline("trainer");
     print(json, s, one_in, target, weft_model_count(model), &t, sessions);
 }
 
@@ -328,6 +372,7 @@ static void run_shape(unsigned number, int workers, unsigned sessions, bool json
     config.base_version = 1;
     config.device = device;
     config.transport = transport;
+    config.hooks.trace = on_trace;
     must(weft_trainer_create(&trainer, &config), "weft_trainer_create");
     must(weft_net_create(&net), "weft_net_create");
     for (int i = 0; i < workers; i++) {
@@ -371,6 +416,8 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) {
             json = true;
+        } else if (strcmp(argv[i], "--timeline") == 0) {
+            timeline = true;
         } else if (strcmp(argv[i], "--sessions") == 0 && i + 1 < argc) {
             sessions = (unsigned)strtoul(argv[++i], NULL, 10);
             sessions = sessions < 1 || sessions > SESSIONS ? SESSIONS : sessions;

@@ -86,8 +86,8 @@ static void *allocate(void *context, size_t bytes, weft_memory where)
         return allocate_pinned(d, bytes);
     }
     int before = weft_cuda_enter(d);
-    weft_status status =
-        weft_cuda_check(d, cudaMallocAsync(&pointer, bytes, d->stream), "cudaMallocAsync");
+    weft_status status = weft_cuda_check(
+        d, cudaMallocFromPoolAsync(&pointer, bytes, d->pool, d->stream), "cudaMallocFromPoolAsync");
     if (status == WEFT_OK) { /* it may be used in any stream from now on */
         status = weft_cuda_check(d, cudaStreamSynchronize(d->stream), "cudaMallocAsync");
     }
@@ -150,11 +150,14 @@ static weft_status grow(weft_cuda_device *d, weft_cuda_table *t, size_t count, u
     t->work_capacity = work;
     void *pointer = NULL;
     weft_status status = weft_cuda_check(
-        d, cudaMallocAsync(&pointer, (segments + 1) * sizeof *t->segments, d->stream), "a table");
+        d,
+        cudaMallocFromPoolAsync(&pointer, (segments + 1) * sizeof *t->segments, d->pool, d->stream),
+        "a table");
     if (status == WEFT_OK) {
         t->segments = pointer;
         status = weft_cuda_check(
-            d, cudaMallocAsync(&pointer, (work + 1) * sizeof *t->work, d->stream), "a table");
+            d, cudaMallocFromPoolAsync(&pointer, (work + 1) * sizeof *t->work, d->pool, d->stream),
+            "a table");
     }
     t->work = status == WEFT_OK ? pointer : NULL;
     return status;
@@ -340,8 +343,8 @@ static weft_status submit(const weft_device *device, weft_device_operation opera
         return WEFT_E_DEVICE_FAILED;
     }
     int before = weft_cuda_enter(d);
-    weft_status status = check_alignment(d, segments, count);
     weft_cuda_table *t = operation == WEFT_DEVICE_DIGEST ? NULL : find(d, segments, count);
+    weft_status status = t == NULL ? check_alignment(d, segments, count) : WEFT_OK;
     weft_cuda_pending p = {.to = result};
     if (status == WEFT_OK && t == NULL) {
         status = make_table(d, segments, count, operation == WEFT_DEVICE_DIGEST, &p.own);
@@ -523,11 +526,28 @@ static void destroy(const weft_device *device)
         (void)cudaStreamDestroy(d->put);
     }
     (void)cudaStreamDestroy(d->stream);
+    if (d->pool != NULL) {
+        (void)cudaMemPoolDestroy(d->pool);
+    }
     weft_cuda_leave(d, before);
     weft_memory_release(&d->allocator, d, sizeof *d, WEFT_MEMORY_HOST);
 }
 
-static weft_status open_device(weft_cuda_device *d)
+/* A pool of its own: what a session gave back stays mapped for the next one, which otherwise pays
+ * for the mapping (10 ms for 650 MB), and other users of the device's default pool see nothing of
+ * it. */
+static cudaError_t open_pool(weft_cuda_device *d, uint64_t keep_bytes)
+{
+    struct cudaMemPoolProps properties = {
+        .allocType = cudaMemAllocationTypePinned,
+        .location = {.type = cudaMemLocationTypeDevice, .id = d->number}};
+    cudaError_t error = cudaMemPoolCreate(&d->pool, &properties);
+    return error == cudaSuccess
+               ? cudaMemPoolSetAttribute(d->pool, cudaMemPoolAttrReleaseThreshold, &keep_bytes)
+               : error;
+}
+
+static weft_status open_device(weft_cuda_device *d, uint64_t keep_bytes)
 {
     void *sums = NULL, *pinned = NULL, *marked = NULL;
     cudaError_t error = cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking);
@@ -538,7 +558,10 @@ static weft_status open_device(weft_cuda_device *d)
         error == cudaSuccess ? cudaEventCreateWithFlags(&d->done, cudaEventDisableTiming) : error;
     error =
         error == cudaSuccess ? cudaEventCreateWithFlags(&d->ready, cudaEventDisableTiming) : error;
-    error = error == cudaSuccess ? cudaMallocAsync(&sums, sizeof *d->sums, d->stream) : error;
+    error = error == cudaSuccess ? open_pool(d, keep_bytes) : error;
+    error = error == cudaSuccess
+                ? cudaMallocFromPoolAsync(&sums, sizeof *d->sums, d->pool, d->stream)
+                : error;
     error = error == cudaSuccess
                 ? cudaMallocHost(&pinned, (WEFT_CUDA_PENDING_MAX + 1) * sizeof *d->pinned)
                 : error;
@@ -590,7 +613,7 @@ weft_status weft_device_cuda_create(const weft_device **device, const weft_cuda_
     d->put = config->put_stream;
     d->put_is_ours = config->put_stream == NULL;
     int before = weft_cuda_enter(d);
-    weft_status status = open_device(d);
+    weft_status status = open_device(d, config->keep_bytes);
     weft_cuda_leave(d, before);
     if (status != WEFT_OK) {
         destroy(&d->face);

@@ -31,6 +31,7 @@ typedef struct weft_cuda_device {
     weft_allocator allocator; /* of host memory */
     int number;
     cudaStream_t stream, put;
+    cudaMemPool_t pool;
     bool put_is_ours;
     cudaEvent_t done, ready;
     weft_kernel_sums *sums;          /* device */

@@ -10,6 +10,7 @@
 #include "net.h"
 
 #define NS_PER_MS UINT64_C(1000000)
+#define SPIN_NS   UINT64_C(300000)
 
 uint64_t weft_net_now_ns(void)
 {
@@ -173,6 +174,22 @@ static void run(weft_net *net, int wait_ms)
     (void)uv_timer_stop(&net->timer);
 }
 
+/* Within a session the next message comes in some ten microseconds, and a thread that sleeps takes
+ * that long to wake up, ten times a session. So here it stays awake for a little. True when
+ * something came. */
+static bool spin(weft_net *net)
+{
+    bool in_session = false;
+    for (const weft_endpoint *at = net->endpoints; at != NULL && !in_session; at = at->next) {
+        in_session = weft_endpoint_in_session(at);
+    }
+    uint64_t end_ns = weft_net_now_ns() + SPIN_NS;
+    while (in_session && !net->happened && weft_net_now_ns() < end_ns) {
+        run(net, 0);
+    }
+    return net->happened;
+}
+
 weft_status weft_net_poll_wait(weft_net *net, int timeout_ms)
 {
     if (net == NULL) {
@@ -187,7 +204,11 @@ weft_status weft_net_poll_wait(weft_net *net, int timeout_ms)
     service(net);
     int due_ms = milliseconds_until(due_ns(net));
     int wait_ms = due_ms < 0 || (timeout_ms >= 0 && timeout_ms < due_ms) ? timeout_ms : due_ms;
-    run(net, net->happened || net->more ? 0 : wait_ms);
+    if (net->happened || net->more || wait_ms == 0) {
+        run(net, 0);
+    } else if (!spin(net)) {
+        run(net, wait_ms);
+    }
     service(net);
     net->running = false;
     guard_end(&guard);

@@ -68,6 +68,7 @@ void weft_endpoint_release(weft_net *net, weft_endpoint *endpoint);
 /* Tells the time, once in each turn of the net. */
 void weft_endpoint_tick(weft_net *net, weft_endpoint *endpoint);
 uint64_t weft_endpoint_next_ns(const weft_endpoint *endpoint);
+bool weft_endpoint_in_session(const weft_endpoint *endpoint);
 weft_status weft_endpoint_link_open(weft_endpoint *endpoint, uint32_t *link);
 void weft_endpoint_link_close(weft_endpoint *endpoint, uint32_t link, weft_status status);
 weft_status weft_endpoint_link_status(const weft_endpoint *endpoint, uint32_t link);

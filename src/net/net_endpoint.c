@@ -51,6 +51,15 @@ void weft_endpoint_tick(weft_net *net, weft_endpoint *endpoint)
     }
 }
 
+bool weft_endpoint_in_session(const weft_endpoint *endpoint)
+{
+    weft_worker_info worker = {.state = WEFT_IDLE};
+    weft_trainer_info trainer = {.state = WEFT_IDLE};
+    weft_worker_get_info(endpoint->worker, &worker);
+    weft_trainer_get_info(endpoint->trainer, &trainer);
+    return worker.state != WEFT_IDLE || trainer.state != WEFT_IDLE;
+}
+
 uint64_t weft_endpoint_next_ns(const weft_endpoint *endpoint)
 {
     return endpoint->worker != NULL ? weft_worker_next_ns(endpoint->worker)
