@@ -17,7 +17,7 @@ typedef struct world_worker {
     struct test_world *world;
     uint32_t number;
     weft_worker *worker;
-    test_model *model;
+    test_model *model; /* its tensors were added in an order of their own */
     test_allocator memory;
     bool connected, stopped; /* stopped: its bytes lie on the wire, and it does not see the time */
     uint32_t here, there;    /* the link's number on the worker and on the trainer */
