@@ -11,8 +11,9 @@
  * WEFT_DOCUMENT_MAX. One with counts does so whatever they are: each takes 20 digits and a space,
  * or four bytes where a string ends. */
 #define DENSE_PATCHES_MAX 80000u
-_Static_assert(WEFT_TENSORS_MAX *(20 + 4) < WEFT_DOCUMENT_MAX, "counts of all tensors fit");
+_Static_assert(WEFT_DOCUMENT_MAX / (20 + 4) > WEFT_TENSORS_MAX, "counts of all tensors fit");
 
+/* Not cleared. */
 static void *hold(weft_plan *plan, const weft_plan_request *request, uint64_t bytes,
                   weft_status *status)
 {
@@ -29,7 +30,6 @@ static void *hold(weft_plan *plan, const weft_plan_request *request, uint64_t by
         return NULL;
     }
     plan->held_bytes += bytes;
-    memset(pointer, 0, (size_t)bytes);
     return pointer;
 }
 
@@ -304,6 +304,9 @@ static weft_status mirror(weft_plan *plan, const weft_plan_request *request)
 {
     weft_status status = WEFT_OK;
     uint8_t *wire = hold(plan, request, plan->payload_bytes, &status);
+    if (wire != NULL) {
+        memset(wire, 0, (size_t)plan->payload_bytes);
+    }
     for (size_t i = 0; status == WEFT_OK && i < plan->update_count; i++) {
         const weft_planned_update *update = &plan->updates[i];
         uint32_t length = 0;
@@ -328,7 +331,9 @@ weft_status weft_plan_make(weft_plan *plan, const weft_plan_request *request)
                         .tensors = weft_model_count(request->model)};
     plan->counts = hold(plan, request, plan->tensors * sizeof *plan->counts, &status);
     plan->segments = hold(plan, request, plan->tensors * sizeof *plan->segments, &status);
-    plan->offsets = hold(plan, request, plan->tensors * sizeof *plan->offsets, &status);
+    if (plan->kind == WEFT_BASELINE) {
+        plan->offsets = hold(plan, request, plan->tensors * sizeof *plan->offsets, &status);
+    }
     if (status == WEFT_OK) {
         status = plan->kind == WEFT_SPARSE ? compare(plan, request) : take_all(plan, request);
     }

@@ -127,20 +127,9 @@ static void put_count(writer *w, size_t *string, uint64_t count)
     }
 }
 
-/* Are the patches in canonical order? */
-static bool can_count(const weft_update *update, const weft_model *model)
-{
-    bool can = update->kind == WEFT_SPARSE;
-
-    for (size_t i = 1; i < update->count && can; i++) {
-        can = weft_model_position(model, update->patches[i - 1].tensor) <
-              weft_model_position(model, update->patches[i].tensor);
-    }
-    return can;
-}
-
-/* From the first patch to the last; the tensors between that have none count 0. */
-static void put_counts(writer *w, const weft_update *update, const weft_model *model)
+/* From the first patch to the last; the tensors between that have none count 0. False if the
+ * patches are not in canonical order. */
+static bool put_counts(writer *w, const weft_update *update, const weft_model *model)
 {
     size_t next = update->count > 0 ? weft_model_position(model, update->patches[0].tensor) : 0;
     size_t string = 0;
@@ -149,6 +138,9 @@ static void put_counts(writer *w, const weft_update *update, const weft_model *m
         weft_model_fingerprint(model), next);
     for (size_t i = 0; i < update->count; i++) {
         size_t position = weft_model_position(model, update->patches[i].tensor);
+        if (position < next) {
+            return false;
+        }
         for (; next < position; next++) {
             put_count(w, &string, 0);
         }
@@ -156,6 +148,7 @@ static void put_counts(writer *w, const weft_update *update, const weft_model *m
         next++;
     }
     put(w, "%s]}\n", string > 0 ? "\"" : "");
+    return true;
 }
 
 weft_status weft_update_write(const weft_update *update, const weft_model *model, char *buffer,
@@ -163,10 +156,8 @@ weft_status weft_update_write(const weft_update *update, const weft_model *model
 {
     writer w = {.buffer = buffer, .capacity = capacity};
     bool counts = update->form == WEFT_FORM_WEFT_COUNTS;
+    bool valid = !counts || update->kind == WEFT_SPARSE;
 
-    if (counts && !can_count(update, model)) {
-        return WEFT_E_INVALID_ARGUMENT;
-    }
     put(&w,
         "{\"weft\": 1, \"epoch\": %" PRIu64
         ", \"kind\": \"%s\", \"update\": %u, \"updates\": %u,\n",
@@ -179,8 +170,12 @@ weft_status weft_update_write(const weft_update *update, const weft_model *model
     put(&w, "\"target\": {\"version\": %" PRIu64 ", \"digest\": \"0x%016" PRIx64 "\"},\n",
         update->target_version, update->target_digest);
     put(&w, "\"payload\": {\"bytes\": %" PRIu64 "}, ", update->payload_bytes);
-    (counts ? put_counts : put_patches)(&w, update, model);
-    if (buffer != NULL && w.length > capacity) {
+    if (counts) {
+        valid = valid && put_counts(&w, update, model);
+    } else {
+        put_patches(&w, update, model);
+    }
+    if (!valid || (buffer != NULL && w.length > capacity)) {
         return WEFT_E_INVALID_ARGUMENT;
     }
     *length = w.length;

@@ -361,10 +361,12 @@ static void add_random_tensor(test_random *random, weft_model *model)
     weft_status status = WEFT_E_DUPLICATE_TENSOR;
 
     while (status == WEFT_E_DUPLICATE_TENSOR) {
-        char name[64] = "";
+        char name[64];
+        size_t used = 0;
         weft_tensor tensor = {.name = name, .rank = 1, .data = data};
         for (uint64_t n = 1 + test_random_below(random, 8); n > 0; n--) {
-            strcat(name, letters[test_random_below(random, 6)]);
+            used += (size_t)snprintf(name + used, sizeof name - used, "%s",
+                                     letters[test_random_below(random, 6)]);
         }
         tensor.dtype = (weft_dtype)(1 + test_random_below(random, TEST_DTYPES));
         tensor.shape[0] = test_random_below(random, 5) == 0 ? UINT64_C(1) << 33 : 7;

@@ -39,7 +39,9 @@ static char *document_of(const char *session, uint64_t payload_bytes, const char
                          (int)(mark - rest), rest, weft_model_fingerprint(example), mark + 2);
     }
     assert_true(used < BYTES_MAX);
-    return strcpy(malloc((size_t)used + 1), text);
+    char *document = strdup(text);
+    assert_non_null(document);
+    return document;
 }
 
 static weft_update accepted(uint64_t payload_bytes, const char *rest)
