@@ -1,5 +1,6 @@
 /* Parsing and validating a document of 20,000 tensors in each form, beside the same JSON through
- * Python's json; and what hostile documents of 64 KiB take.
+ * Python's json; what a sparse update of a model of 18,624 tensors costs from the trainer's patches
+ * to the worker's staging; and what hostile documents of 64 KiB take.
  *
  * Memory is the growth of the peak resident size of a child process that parses the document
  * once: it counts what libfyaml allocates as well. The bound is weft_update_parse_bytes. */
@@ -15,9 +16,13 @@
 
 #include <malloc.h>
 
+#include "device.h"
+#include "model.h"
+#include "staging.h"
 #include "update.h"
 
 #define TENSORS 20000u
+#define MIXTURE 18624u /* tensors of a mixture of experts with 30 B parameters */
 #define RUNS    15u
 #define HOSTILE 65536u
 
@@ -70,7 +75,7 @@ static void name_of(char name[80], unsigned i)
     (void)snprintf(name, 80, "model.layers.%u.mlp.experts.%u.down_proj.weight", i / 650, i % 650);
 }
 
-static weft_model *make_model(void)
+static weft_model *make_model(unsigned tensors)
 {
     static char content; /* no element is read */
     weft_model *model;
@@ -78,7 +83,7 @@ static weft_model *make_model(void)
     if (weft_model_create(&model, NULL) != WEFT_OK) {
         fail("no memory");
     }
-    for (unsigned i = 0; i < TENSORS; i++) {
+    for (unsigned i = 0; i < tensors; i++) {
         char name[80];
         weft_tensor tensor = {
             .name = name, .dtype = WEFT_BF16, .rank = 2, .shape = {384, 384}, .data = &content};
@@ -86,6 +91,9 @@ static weft_model *make_model(void)
         if (weft_model_add(model, &tensor) != WEFT_OK) {
             fail("weft_model_add");
         }
+    }
+    if (weft_model_sort(model) != WEFT_OK) {
+        fail("weft_model_sort");
     }
     return model;
 }
@@ -141,28 +149,46 @@ static text mvp_document(void)
     return t;
 }
 
-static text weft_document(const weft_model *model)
+/* Every tensor changed, in canonical order. Release with free(patches). */
+static weft_update full_update(const weft_model *model, weft_update_form form)
 {
-    weft_patch *patches = calloc(TENSORS, sizeof *patches);
+    size_t count = weft_model_count(model);
+    weft_patch *patches = calloc(count, sizeof *patches);
     weft_update update = {
-        .kind = WEFT_SPARSE, .epoch = 1, .of = 1, .count = TENSORS, .patches = patches};
-    text t = {.bytes = NULL};
+        .form = form, .kind = WEFT_SPARSE, .epoch = 1, .of = 1, .count = count, .patches = patches};
 
-    for (unsigned i = 0; patches != NULL && i < TENSORS; i++) {
-        patches[i].tensor = i;
-        patches[i].count = 1474;
+    for (size_t i = 0; patches != NULL && i < count; i++) {
+        patches[i].tensor = weft_model_order(model)[i].tensor;
+        patches[i].count = 1400 + i % 150;
     }
-    if (patches == NULL || weft_update_layout(model, &update) != WEFT_OK ||
-        weft_update_write(&update, model, NULL, 0, &t.length) != WEFT_OK) {
+    if (patches == NULL || weft_update_layout(model, &update) != WEFT_OK) {
         fail("weft_update_layout");
     }
-    t.bytes = malloc(t.length + 1);
+    return update;
+}
+
+/* As a trainer writes it: once for the length, once into memory. */
+static text write_update(const weft_update *update, const weft_model *model)
+{
+    text t = {.bytes = NULL};
+
+    if (weft_update_write(update, model, NULL, 0, &t.length) == WEFT_OK) {
+        t.bytes = malloc(t.length + 1);
+    }
     if (t.bytes == NULL ||
-        weft_update_write(&update, model, t.bytes, t.length, &t.length) != WEFT_OK) {
+        weft_update_write(update, model, t.bytes, t.length, &t.length) != WEFT_OK) {
         fail("weft_update_write");
     }
     t.bytes[t.length] = '\0';
-    free(patches);
+    return t;
+}
+
+static text weft_document(const weft_model *model, weft_update_form form)
+{
+    weft_update update = full_update(model, form);
+    text t = write_update(&update, model);
+
+    free(update.patches);
     return t;
 }
 
@@ -291,6 +317,76 @@ static void measure(const char *form, text t, const weft_model *model, bool json
     free(t.bytes);
 }
 
+/* ---- an update from one end to the other ---- */
+
+typedef struct way {
+    double write, parse, reserve, both; /* ms; both ends together */
+} way;
+
+static int compare_ways(const void *a, const void *b)
+{
+    const way *x = a;
+    const way *y = b;
+
+    return (x->both > y->both) - (x->both < y->both);
+}
+
+static way go_once(const weft_update *update, const weft_model *model)
+{
+    const weft_allocator allocator = weft_allocator_default();
+    const weft_update_limits limits = {.document_bytes = WEFT_DOCUMENT_MAX,
+                                       .payload_bytes = UINT64_MAX};
+    weft_staging staging;
+    weft_update read;
+    uint32_t tensor;
+    double begin = now_ms();
+    text t = write_update(update, model);
+    double written = now_ms();
+    weft_status status =
+        weft_update_parse(t.bytes, t.length, model, &limits, &allocator, &read, NULL);
+    double parsed = now_ms();
+
+    weft_staging_init(&staging, &allocator, weft_device_host(), model, UINT64_MAX);
+    if (status != WEFT_OK || weft_staging_reserve(&staging, &read, false, &tensor) != WEFT_OK ||
+        staging.count != update->count) {
+        fail("an update did not arrive");
+    }
+    double reserved = now_ms();
+    weft_staging_release(&staging);
+    weft_update_release(&read, &allocator);
+    free(t.bytes);
+    return (way){written - begin, parsed - written, reserved - parsed, reserved - begin};
+}
+
+/* The run in the middle of RUNS after one that is not counted. */
+static void measure_way(const char *form, weft_update_form number, const weft_model *model)
+{
+    weft_update update = full_update(model, number);
+    text t = write_update(&update, model);
+    way ways[RUNS];
+
+    (void)go_once(&update, model);
+    for (unsigned i = 0; i < RUNS; i++) {
+        ways[i] = go_once(&update, model);
+    }
+    qsort(ways, RUNS, sizeof ways[0], compare_ways);
+    printf("%-22s %9zu %8zu %9.2f %9.2f %9.2f %9.2f\n", form, t.length, update.count,
+           ways[RUNS / 2].write, ways[RUNS / 2].parse, ways[RUNS / 2].reserve, ways[RUNS / 2].both);
+    free(update.patches);
+    free(t.bytes);
+}
+
+static void measure_ways(void)
+{
+    weft_model *model = make_model(MIXTURE);
+
+    printf("\n%-22s %9s %8s %9s %9s %9s %9s\n", "sparse, all changed", "bytes", "tensors",
+           "write ms", "parse ms", "stage ms", "sum ms");
+    measure_way("weft, patches", WEFT_FORM_WEFT, model);
+    measure_way("weft, counts", WEFT_FORM_WEFT_COUNTS, model);
+    weft_model_destroy(model);
+}
+
 static void measure_hostile(const char *what, const char *head, const char *item)
 {
     text t = hostile_document(head, item);
@@ -303,7 +399,7 @@ static void measure_hostile(const char *what, const char *head, const char *item
 
 int main(void)
 {
-    weft_model *model = make_model();
+    weft_model *model = make_model(TENSORS);
 
     printf("%-22s %9s %8s %10s %12s %9s %9s\n", "form", "bytes", "tensors", "weft ms", "python ms",
            "peak KiB", "bound KiB");
@@ -311,7 +407,9 @@ int main(void)
     measure("vLLM sparse, YAML", vllm_document(true), model, false);
     measure("vLLM MVP, JSON", mvp_document(), model, true);
     measure("vLLM dense, JSON", dense_document(), model, true);
-    measure("weft, JSON", weft_document(model), model, true);
+    measure("weft patches, JSON", weft_document(model, WEFT_FORM_WEFT), model, true);
+    measure("weft counts, JSON", weft_document(model, WEFT_FORM_WEFT_COUNTS), model, true);
+    measure_ways();
     printf("\n%-34s %10s %9s %9s  %s\n", "hostile, 64 KiB", "weft ms", "peak KiB", "bound KiB",
            "answer");
     measure_hostile("open brackets", "names: ", "[");
@@ -329,6 +427,8 @@ int main(void)
     measure_hostile("documents", "", "---\n");
     measure_hostile("items of a list", "num_updates_list: [", "0,");
     measure_hostile("empty shapes", "{\"shapes\": [", "[],");
+    measure_hostile("counts of one digit", "{\"counts\": [", "\"1\",");
+    measure_hostile("counts in one string", "counts: \"", "1 ");
     weft_model_destroy(model);
     return 0;
 }

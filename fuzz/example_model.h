@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#include "weft.h"
+#include "model.h"
 
 static inline weft_model *example_model_create(void)
 {
@@ -35,6 +35,9 @@ static inline weft_model *example_model_create(void)
         if (weft_model_add(model, &tensors[i]) != WEFT_OK) {
             abort();
         }
+    }
+    if (weft_model_sort(model) != WEFT_OK) {
+        abort();
     }
     return model;
 }

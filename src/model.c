@@ -5,6 +5,7 @@
  *      blocks   the names, NUL-terminated, packed into blocks that never move
  *      slots    open addressing with linear probing over tensor number + 1; 0 is empty; at most
  *               half full
+ *      order    the tensors by name, and for each number where it stands there; once sorted
  */
 #include "model.h"
 
@@ -53,12 +54,20 @@ struct weft_model {
     block *blocks;
     uint32_t *slots;
     size_t slot_count; /* 0 or a power of two */
+    bool sorted;
+    weft_ordered *order; /* NULL unless sorted, and of a model without tensors */
+    uint32_t *positions;
     entry *chunks[CHUNKS];
 };
 
 static entry *entry_of(const weft_model *model, size_t number)
 {
     return &model->chunks[number / CHUNK][number % CHUNK];
+}
+
+static const char *name_of(const weft_model *model, size_t number)
+{
+    return entry_of(model, number)->tensor.name;
 }
 
 /* The slot that holds this name, or the empty one where it belongs. */
@@ -149,6 +158,25 @@ static const char *copy_name(weft_model *model, const char *name, size_t length)
     return copy;
 }
 
+static uint64_t order_bytes(const weft_model *model)
+{
+    return (uint64_t)model->count * sizeof *model->order;
+}
+
+static uint64_t number_bytes(const weft_model *model)
+{
+    return (uint64_t)model->count * sizeof *model->positions;
+}
+
+static void drop_order(weft_model *model)
+{
+    weft_memory_release(&model->allocator, model->order, order_bytes(model), WEFT_MEMORY_HOST);
+    weft_memory_release(&model->allocator, model->positions, number_bytes(model), WEFT_MEMORY_HOST);
+    model->order = NULL;
+    model->positions = NULL;
+    model->sorted = false;
+}
+
 static weft_status create(weft_model **model, const weft_allocator *allocator, size_t name_max)
 {
     weft_allocator chosen = weft_memory_allocator(allocator);
@@ -184,6 +212,7 @@ void weft_model_destroy(weft_model *model)
         return;
     }
     allocator = model->allocator;
+    drop_order(model);
     for (size_t i = 0; i < CHUNKS && model->chunks[i] != NULL; i++) {
         weft_memory_release(&allocator, model->chunks[i], CHUNK * sizeof(entry), WEFT_MEMORY_HOST);
     }
@@ -269,6 +298,7 @@ weft_status weft_model_add(weft_model *model, const weft_tensor *tensor)
     if (!reserve_slot(model) || !reserve_entry(model) || !reserve_name(model, length)) {
         return WEFT_E_OUT_OF_MEMORY;
     }
+    drop_order(model);
     slot = find_slot(model, tensor->name, length, hash);
     e = entry_of(model, model->count);
     *e = (entry){.tensor = *tensor, .elements = elements, .name_hash = hash, .name_length = length};
@@ -331,6 +361,96 @@ uint64_t weft_model_seed(const weft_model *model, size_t number)
 uint8_t weft_model_index_bytes(const weft_model *model, size_t number)
 {
     return weft_model_elements(model, number) >= UINT64_C(1) << 31 ? 8 : 4;
+}
+
+/* ---- the canonical order ---- */
+
+/* Merges the sorted runs of `from` that begin at begin and at middle; no two names are equal. */
+static void merge(const weft_model *model, const uint32_t *from, uint32_t *to, size_t begin,
+                  size_t middle, size_t end)
+{
+    size_t left = begin;
+    size_t right = middle;
+
+    for (size_t i = begin; i < end; i++) {
+        bool take_left = left < middle && (right == end || strcmp(name_of(model, from[left]),
+                                                                  name_of(model, from[right])) < 0);
+        to[i] = take_left ? from[left++] : from[right++];
+    }
+}
+
+/* The numbers 0 to count - 1 sorted by name; they end in one of the two arrays, which is told. */
+static const uint32_t *sort(const weft_model *model, uint32_t *numbers, uint32_t *spare)
+{
+    for (size_t i = 0; i < model->count; i++) {
+        numbers[i] = (uint32_t)i;
+    }
+    for (size_t run = 1; run < model->count; run *= 2) {
+        uint32_t *from = numbers;
+        for (size_t begin = 0; begin < model->count; begin += 2 * run) {
+            size_t left = model->count - begin;
+            merge(model, from, spare, begin, begin + (run < left ? run : left),
+                  begin + (2 * run < left ? 2 * run : left));
+        }
+        numbers = spare;
+        spare = from;
+    }
+    return numbers;
+}
+
+static void fill_order(weft_model *model, const uint32_t *numbers)
+{
+    for (size_t i = 0; i < model->count; i++) {
+        const entry *e = entry_of(model, numbers[i]);
+        model->order[i] = (weft_ordered){
+            .elements = e->elements,
+            .tensor = numbers[i],
+            .index_bytes = weft_model_index_bytes(model, numbers[i]),
+            .element_bytes = (uint8_t)weft_dtype_bytes(e->tensor.dtype),
+        };
+    }
+    for (size_t i = 0; i < model->count; i++) { /* numbers may stand in the same memory */
+        model->positions[model->order[i].tensor] = (uint32_t)i;
+    }
+}
+
+weft_status weft_model_sort(weft_model *model)
+{
+    uint32_t *spare;
+
+    if (model->sorted || model->count == 0) {
+        model->sorted = true;
+        return WEFT_OK;
+    }
+    spare = weft_memory_allocate(&model->allocator, number_bytes(model), WEFT_MEMORY_HOST);
+    model->order = weft_memory_allocate(&model->allocator, order_bytes(model), WEFT_MEMORY_HOST);
+    model->positions =
+        weft_memory_allocate(&model->allocator, number_bytes(model), WEFT_MEMORY_HOST);
+    if (spare != NULL && model->order != NULL && model->positions != NULL) {
+        fill_order(model, sort(model, model->positions, spare));
+        model->sorted = true;
+    } else {
+        drop_order(model);
+    }
+    weft_memory_release(&model->allocator, spare, number_bytes(model), WEFT_MEMORY_HOST);
+    return model->sorted ? WEFT_OK : WEFT_E_OUT_OF_MEMORY;
+}
+
+bool weft_model_is_sorted(const weft_model *model)
+{
+    return model->sorted;
+}
+
+const weft_ordered *weft_model_order(const weft_model *model)
+{
+    weft_invariant(model->sorted);
+    return model->order;
+}
+
+size_t weft_model_position(const weft_model *model, size_t number)
+{
+    weft_invariant(model->sorted && number < model->count);
+    return model->positions[number];
 }
 
 void weft_model_acquire(weft_model *model)

@@ -20,6 +20,24 @@ uint8_t weft_model_index_bytes(const weft_model *model, size_t number);
  * or bytes do not fit into 64 bits; *elements is then unchanged. */
 bool weft_model_count_elements(weft_dtype dtype, uint32_t rank, const uint64_t *shape,
                                uint64_t *elements);
+
+/* A tensor in the canonical order, which is by name, byte by byte: the same for all models of one
+ * fingerprint, in whatever order their tensors were added. */
+typedef struct weft_ordered {
+    uint64_t elements;
+    uint32_t tensor; /* its number */
+    uint8_t index_bytes, element_bytes;
+} weft_ordered;
+
+/* Makes the order, which lasts until a tensor is added: workers and trainers do so before they
+ * acquire their model. Returns: OUT_OF_MEMORY. */
+weft_status weft_model_sort(weft_model *model);
+bool weft_model_is_sorted(const weft_model *model);
+/* All tensors in the order; NULL if there is none. The model must have been sorted. */
+const weft_ordered *weft_model_order(const weft_model *model);
+/* Where the order has the tensor of this number. The same must hold. */
+size_t weft_model_position(const weft_model *model, size_t number);
+
 /* Freezes the registry as long as somebody uses it: every acquire needs a release. */
 void weft_model_acquire(weft_model *model);
 void weft_model_release(weft_model *model);

@@ -7,9 +7,13 @@
 #include "model.h"
 #include "update.h"
 
-/* With names of full length a document of so many patches stays below WEFT_DOCUMENT_MAX. */
-#define PATCHES_PER_UPDATE_MAX 80000u
+/* With names of full length a baseline's document of so many patches stays below
+ * WEFT_DOCUMENT_MAX. One with counts does so whatever they are: each takes 20 digits and a space,
+ * or four bytes where a string ends. */
+#define DENSE_PATCHES_MAX 80000u
+_Static_assert(WEFT_DOCUMENT_MAX / (20 + 4) > WEFT_TENSORS_MAX, "counts of all tensors fit");
 
+/* Not cleared. */
 static void *hold(weft_plan *plan, const weft_plan_request *request, uint64_t bytes,
                   weft_status *status)
 {
@@ -26,7 +30,6 @@ static void *hold(weft_plan *plan, const weft_plan_request *request, uint64_t by
         return NULL;
     }
     plan->held_bytes += bytes;
-    memset(pointer, 0, (size_t)bytes);
     return pointer;
 }
 
@@ -61,14 +64,15 @@ static weft_status compare(weft_plan *plan, const weft_plan_request *request)
     weft_status status = WEFT_OK;
     uint64_t bytes = plan->tensors * sizeof(weft_comparison);
     weft_comparison *tensors = hold(plan, request, bytes, &status);
+    const weft_ordered *order = weft_model_order(request->model);
     for (size_t i = 0; status == WEFT_OK && i < plan->tensors; i++) {
         tensors[i] = (weft_comparison){
-            .before = weft_model_tensor(request->base, i)->data,
-            .after = weft_model_tensor(request->model, i)->data,
-            .elements = weft_model_elements(request->model, i),
-            .seed = weft_model_seed(request->model, i),
-            .index_bytes = weft_model_index_bytes(request->model, i),
-            .element_bytes = (uint8_t)weft_dtype_bytes(weft_model_tensor(request->model, i)->dtype),
+            .before = weft_model_tensor(request->base, order[i].tensor)->data,
+            .after = weft_model_tensor(request->model, order[i].tensor)->data,
+            .elements = order[i].elements,
+            .seed = weft_model_seed(request->model, order[i].tensor),
+            .index_bytes = order[i].index_bytes,
+            .element_bytes = order[i].element_bytes,
         };
     }
     if (status == WEFT_OK) {
@@ -89,8 +93,9 @@ static weft_status compare(weft_plan *plan, const weft_plan_request *request)
 
 static weft_status take_all(weft_plan *plan, const weft_plan_request *request)
 {
+    const weft_ordered *order = weft_model_order(request->model);
     for (size_t i = 0; i < plan->tensors; i++) {
-        plan->counts[i] = weft_model_elements(request->model, i);
+        plan->counts[i] = order[i].elements;
     }
     return weft_model_digest(request->model, request->device, &plan->target_digest);
 }
@@ -112,21 +117,21 @@ static uint64_t value_section(const weft_segment *segment)
     return padded(segment->count * segment->element_bytes);
 }
 
-static void add_segment(weft_plan *plan, const weft_plan_request *request, size_t tensor)
+static void add_segment(weft_plan *plan, const weft_plan_request *request, size_t position)
 {
-    const weft_tensor *now = weft_model_tensor(request->model, tensor);
+    const weft_ordered *tensor = &weft_model_order(request->model)[position];
     bool dense = plan->kind == WEFT_BASELINE;
     plan->segments[plan->segment_count++] = (weft_segment){
-        .target = weft_model_tensor(request->base, tensor)->data,
-        .values = dense ? now->data : NULL,
-        .count = plan->counts[tensor],
-        .elements = weft_model_elements(request->model, tensor),
-        .seed = weft_model_seed(request->model, tensor),
-        .tensor = (uint32_t)tensor,
-        .index_bytes = dense ? 0 : weft_model_index_bytes(request->model, tensor),
-        .element_bytes = (uint8_t)weft_dtype_bytes(now->dtype),
+        .target = weft_model_tensor(request->base, tensor->tensor)->data,
+        .values = dense ? weft_model_tensor(request->model, tensor->tensor)->data : NULL,
+        .count = plan->counts[position],
+        .elements = tensor->elements,
+        .seed = weft_model_seed(request->model, tensor->tensor),
+        .tensor = tensor->tensor,
+        .index_bytes = dense ? 0 : tensor->index_bytes,
+        .element_bytes = tensor->element_bytes,
     };
-    plan->changed += plan->counts[tensor];
+    plan->changed += plan->counts[position];
 }
 
 /* Tensors that did not change have no patch; a baseline names them all. */
@@ -156,7 +161,8 @@ static size_t update_length(const weft_plan *plan, const weft_plan_request *requ
 {
     uint64_t bytes = 0;
     size_t count = 0;
-    while (first + count < plan->segment_count && count < PATCHES_PER_UPDATE_MAX) {
+    size_t most = plan->kind == WEFT_BASELINE ? DENSE_PATCHES_MAX : WEFT_TENSORS_MAX;
+    while (first + count < plan->segment_count && count < most) {
         const weft_segment *segment = &plan->segments[first + count];
         bytes += index_section(segment) + value_section(segment);
         if (count > 0 && request->update_bytes != 0 && bytes > request->update_bytes) {
@@ -216,14 +222,14 @@ static weft_status write_document(weft_plan *plan, const weft_plan_request *requ
 {
     for (size_t i = 0; i < update->count; i++) {
         const weft_segment *segment = &plan->segments[update->first + i];
-        words->patches[i] = (weft_patch){.tensor = segment->tensor, .count = segment->count};
+        words->patches[i] = (weft_patch){.tensor = segment->tensor,
+                                         .index_bytes = segment->index_bytes,
+                                         .count = segment->count};
     }
     words->count = update->count;
+    words->payload_bytes = update->payload_bytes;
     size_t length = 0;
-    weft_status status = weft_update_layout(request->model, words);
-    if (status == WEFT_OK) {
-        status = weft_update_write(words, request->model, NULL, 0, &length);
-    }
+    weft_status status = weft_update_write(words, request->model, NULL, 0, &length);
     if (status == WEFT_OK && length > WEFT_DOCUMENT_MAX) {
         status = WEFT_E_LIMIT;
     }
@@ -246,7 +252,7 @@ static weft_status write_documents(weft_plan *plan, const weft_plan_request *req
     }
     uint64_t bytes = most * sizeof(weft_patch);
     weft_update words = {
-        .form = WEFT_FORM_WEFT,
+        .form = plan->kind == WEFT_SPARSE ? WEFT_FORM_WEFT_COUNTS : WEFT_FORM_WEFT,
         .kind = plan->kind,
         .has_session = true,
         .epoch = request->epoch,
@@ -298,6 +304,9 @@ static weft_status mirror(weft_plan *plan, const weft_plan_request *request)
 {
     weft_status status = WEFT_OK;
     uint8_t *wire = hold(plan, request, plan->payload_bytes, &status);
+    if (wire != NULL) {
+        memset(wire, 0, (size_t)plan->payload_bytes);
+    }
     for (size_t i = 0; status == WEFT_OK && i < plan->update_count; i++) {
         const weft_planned_update *update = &plan->updates[i];
         uint32_t length = 0;
@@ -322,7 +331,9 @@ weft_status weft_plan_make(weft_plan *plan, const weft_plan_request *request)
                         .tensors = weft_model_count(request->model)};
     plan->counts = hold(plan, request, plan->tensors * sizeof *plan->counts, &status);
     plan->segments = hold(plan, request, plan->tensors * sizeof *plan->segments, &status);
-    plan->offsets = hold(plan, request, plan->tensors * sizeof *plan->offsets, &status);
+    if (plan->kind == WEFT_BASELINE) {
+        plan->offsets = hold(plan, request, plan->tensors * sizeof *plan->offsets, &status);
+    }
     if (status == WEFT_OK) {
         status = plan->kind == WEFT_SPARSE ? compare(plan, request) : take_all(plan, request);
     }

@@ -1,6 +1,7 @@
 /* What a trainer sends in one session: the difference of the weights (or all of them), cut into
  * updates, each with its document. Everything is made before START, so that nothing is allocated
- * while a session runs.
+ * while a session runs. Tensors are taken in the canonical order of the model (model.h), which a
+ * sparse update's document counts them in.
  *
  *   sparse     difference.payload   | indices of all patches ....... | values of all patches .... |
  *                update k                     | its indices |                  | its values |
@@ -31,7 +32,7 @@ typedef struct weft_plan {
     weft_allocator allocator;
     weft_memory where;
     weft_difference difference; /* sparse */
-    uint64_t *counts;           /* for each tensor of the model */
+    uint64_t *counts;           /* for each tensor of the model, in canonical order */
     weft_segment
         *segments; /* for each patch: target is the base's tensor, values are the new ones */
     uint64_t
@@ -45,7 +46,7 @@ typedef struct weft_plan {
 
 typedef struct weft_plan_request {
     weft_kind kind;
-    const weft_model *model, *base;
+    const weft_model *model, *base; /* model must be sorted */
     const weft_device *device;
     const weft_allocator *allocator;
     uint64_t budget_bytes, update_bytes;

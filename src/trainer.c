@@ -440,6 +440,9 @@ static void copy_config(weft_trainer *trainer, const weft_trainer_config *config
 weft_status weft_trainer_create(weft_trainer **trainer, const weft_trainer_config *config)
 {
     weft_status status = trainer == NULL ? WEFT_E_INVALID_ARGUMENT : check_config(config);
+    if (status == WEFT_OK) {
+        status = weft_model_sort(config->model);
+    }
     if (status != WEFT_OK) {
         return status;
     }

@@ -4,27 +4,19 @@
 #include <inttypes.h>
 
 #include "detail.h"
+#include "invariant.h"
 #include "memory.h"
 #include "model.h"
 #include "update_parse.h"
 
 #define PARSER_BYTES (UINT64_C(8) << 20) /* libfyaml's own, whatever the document says */
 
-const char *const WEFT_ROOT_NAMES[ROOT_KEYS] = {"weft",
-                                                "epoch",
-                                                "kind",
-                                                "update",
-                                                "updates",
-                                                "base",
-                                                "target",
-                                                "payload",
-                                                "patches",
-                                                "names",
-                                                "dtype_names",
-                                                "shapes",
-                                                "num_updates_list",
-                                                "update_kind",
-                                                "packed"};
+const char *const WEFT_ROOT_NAMES[ROOT_KEYS] = {
+    "weft",        "epoch",       "kind",   "update",
+    "updates",     "base",        "target", "payload",
+    "patches",     "model",       "first",  "counts",
+    "names",       "dtype_names", "shapes", "num_updates_list",
+    "update_kind", "packed"};
 
 _Static_assert(ROOT_KEYS <= WEFT_KEYS_MAX, "weft_keys holds the keys of the root");
 
@@ -86,10 +78,10 @@ weft_status weft_update_layout(const weft_model *model, weft_update *update)
 /* Where the document speaks of the payload's size. */
 static weft_place payload_place(const weft_parse *p)
 {
-    if (p->update.form == WEFT_FORM_WEFT) {
+    if (p->update.has_session) {
         return p->announced_at;
     }
-    return p->root.value_at[weft_parse_has(p, KEY_COUNTS) ? KEY_COUNTS : KEY_SHAPES];
+    return p->root.value_at[weft_parse_has(p, KEY_NUM_UPDATES) ? KEY_NUM_UPDATES : KEY_SHAPES];
 }
 
 static weft_status check_payload(weft_parse *p)
@@ -97,11 +89,14 @@ static weft_status check_payload(weft_parse *p)
     weft_status status = lay_out(&p->update);
     uint64_t bytes = p->update.payload_bytes;
 
+    if (status == WEFT_OK && p->update.form == WEFT_FORM_WEFT_COUNTS && p->model == NULL) {
+        bytes = p->update.payload_bytes = p->announced_bytes; /* dtypes are the model's to know */
+    }
     if (status != WEFT_OK) {
         return weft_reader_refuse(&p->reader, status, payload_place(p),
                                   "expected a payload that fits into 64 bits, found more");
     }
-    if (p->update.form == WEFT_FORM_WEFT && p->announced_bytes != bytes) {
+    if (p->update.has_session && p->announced_bytes != bytes) {
         return weft_reader_refuse(&p->reader, WEFT_E_META_WRONG_LAYOUT, p->announced_at,
                                   "expected %" PRIu64
                                   " bytes, which follow from the patches, found %" PRIu64,
@@ -167,20 +162,17 @@ static weft_status read_document(weft_parse *p)
 
 static weft_status parse_scanned(weft_parse *p, const weft_scan *scan, weft_detail *detail)
 {
-    weft_status status =
-        weft_names_open(&p->names, p->model, scan->items, scan->length, p->allocator);
+    weft_status status = weft_reader_open(&p->reader, scan, detail);
 
-    if (status != WEFT_OK) {
-        return weft_detail_set(detail, status, "no memory for a table of names");
-    }
-    status = weft_reader_open(&p->reader, scan, detail);
     return status == WEFT_OK ? read_document(p) : status;
 }
 
 static void release_parse(weft_parse *p)
 {
     weft_reader_close(&p->reader);
-    weft_names_close(&p->names, p->allocator);
+    if (p->has_names) {
+        weft_names_close(&p->names, p->allocator);
+    }
     weft_memory_release(p->allocator, p->entries, p->entry_capacity * sizeof *p->entries,
                         WEFT_MEMORY_HOST);
     weft_memory_release(p->allocator, p->patches, p->patch_capacity * sizeof *p->patches,
@@ -213,6 +205,7 @@ weft_status weft_update_parse(const char *document, size_t length, const weft_mo
                               weft_update *update, weft_detail *detail)
 {
     weft_parse p = {.model = model,
+                    .names = {.model = model},
                     .limits = limits,
                     .allocator = allocator,
                     .first_counted = WEFT_ABSENT,
@@ -220,6 +213,8 @@ weft_status weft_update_parse(const char *document, size_t length, const weft_mo
     weft_scan scan;
     weft_status status = check_length(document, length, limits, detail);
 
+    /* Whatever the form: a caller that forgot shall not wait for the first document with counts. */
+    weft_invariant(model == NULL || weft_model_is_sorted(model));
     if (status == WEFT_OK) {
         status = weft_scan_open(&scan, document, length, detail);
     }

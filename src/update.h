@@ -10,6 +10,7 @@
 
 typedef enum weft_update_form {
     WEFT_FORM_WEFT = 1,    /* weft's own manifest */
+    WEFT_FORM_WEFT_COUNTS, /* the same with counts in canonical order in place of patches */
     WEFT_FORM_VLLM_SPARSE, /* names, dtype_names, shapes, num_updates_list */
     WEFT_FORM_VLLM_MVP,    /* the same with update_kind: sparse_flat */
     WEFT_FORM_VLLM_DENSE   /* names, dtype_names, shapes; update_kind absent or dense */
@@ -31,7 +32,7 @@ typedef struct weft_patch {
 typedef struct weft_update {
     weft_update_form form;
     weft_kind kind;
-    /* Only in weft's own form; has_session is false otherwise. */
+    /* Only in weft's own forms; has_session is false otherwise. */
     bool has_session;
     uint64_t epoch;
     uint32_t number, of; /* this update; updates of the session */
@@ -57,8 +58,10 @@ uint64_t weft_update_parse_bytes(uint64_t document_length);
 /* Parses and validates. On success *update owns its patches: release with weft_update_release.
  * On an error nothing is held and detail (may be NULL) has code, line, column, tensor and
  * sentence.
- * model may be NULL (weft check without a model): then every check that needs one is left out,
- * and tensor numbers are the patch's own position.
+ * model must be sorted (model.h). It may be NULL (weft check without a model): then every check
+ * that needs one is left out, and tensor numbers are the patch's own position. Of counts nothing
+ * but these follows then: the payload's bytes are those that the document says, and the patches
+ * have no bytes.
  * Returns: every META_*, OUT_OF_MEMORY, SIZE_OVERFLOW. */
 weft_status weft_update_parse(const char *document, size_t length, const weft_model *model,
                               const weft_update_limits *limits, const weft_allocator *allocator,
@@ -70,9 +73,10 @@ void weft_update_release(weft_update *update, const weft_allocator *allocator);
  * Returns: SIZE_OVERFLOW. */
 weft_status weft_update_layout(const weft_model *model, weft_update *update);
 
-/* Writes weft's own form (canonical JSON) of an update. buffer may be NULL: then only *length is
- * computed.
- * Returns: INVALID_ARGUMENT when capacity is too small. */
+/* Writes weft's own form (canonical JSON) of an update: with counts if that is its form, otherwise
+ * with patches. Counts need a sparse update with its patches in the canonical order of the model,
+ * which must be sorted. buffer may be NULL: then only *length is computed.
+ * Returns: INVALID_ARGUMENT when capacity is too small, or counts cannot say this update. */
 weft_status weft_update_write(const weft_update *update, const weft_model *model, char *buffer,
                               size_t capacity, size_t *length);
 

@@ -1,5 +1,5 @@
 /* weft's own form: a session, and a list of patches, each of which is checked when its mapping
- * ends. */
+ * ends; or counts in its place (update_counts.c). */
 #include "update_parse.h"
 
 #include <inttypes.h>
@@ -7,6 +7,7 @@
 
 #include "invariant.h"
 #include "memory.h"
+#include "model.h"
 
 #define PATCH_BYTES_MIN 32u /* {name: a,dtype: bool,shape: []}, is the shortest patch */
 
@@ -239,9 +240,58 @@ static weft_status read_uint32(weft_parse *p, uint64_t least, uint64_t most, uin
     return status;
 }
 
+static weft_status refuse_root_key(const weft_parse *p, weft_root_key key, const char *form)
+{
+    return weft_parse_refuse_key(p, p->root.key_at[key], WEFT_ROOT_NAMES[key], form);
+}
+
+/* The first key of those that stand in place of patches; KEY_NAMES if it has none. */
+static weft_root_key counting_key(const weft_parse *p)
+{
+    weft_root_key key = KEY_MODEL;
+
+    while (key < KEY_NAMES && !weft_parse_has(p, key)) {
+        key++;
+    }
+    return key;
+}
+
+/* The model's fingerprint: before anything else is compared. */
+static weft_status read_model(weft_parse *p)
+{
+    uint64_t own = weft_model_fingerprint(p->model);
+    uint64_t fingerprint = 0;
+    weft_status status = read_digest(p, &fingerprint);
+
+    if (status == WEFT_OK && p->model != NULL && fingerprint != own) {
+        return weft_reader_refuse(&p->reader, WEFT_E_MODEL_MISMATCH, p->reader.item.at,
+                                  "expected the fingerprint of this model, 0x%016" PRIx64
+                                  ", found 0x%016" PRIx64,
+                                  own, fingerprint);
+    }
+    return status;
+}
+
+/* model, first or counts. Refused at once beside patches: their memory is one. */
+static weft_status read_counting(weft_parse *p, weft_root_key key)
+{
+    size_t tensors = p->model != NULL ? weft_model_count(p->model) : WEFT_TENSORS_MAX;
+
+    if (weft_parse_has(p, KEY_PATCHES)) {
+        return refuse_root_key(p, key, "an update with patches");
+    }
+    if (key == KEY_MODEL) {
+        return read_model(p);
+    }
+    return key == KEY_FIRST ? weft_reader_integer(&p->reader, 0, tensors, &p->first)
+                            : weft_parse_counts(p);
+}
+
 /* What a baseline must not have, and a sparse update must. */
 static weft_status check_kind(const weft_parse *p)
 {
+    weft_root_key counting = counting_key(p);
+
     if (p->update.kind == WEFT_SPARSE) {
         if (p->first_uncounted != WEFT_ABSENT) {
             return weft_reader_refuse(
@@ -251,8 +301,10 @@ static weft_status check_kind(const weft_parse *p)
         return weft_reader_require(&p->reader, &p->root, KEY_BASE);
     }
     if (weft_parse_has(p, KEY_BASE)) {
-        return weft_parse_refuse_key(p, p->root.key_at[KEY_BASE], WEFT_ROOT_NAMES[KEY_BASE],
-                                     "a baseline");
+        return refuse_root_key(p, KEY_BASE, "a baseline");
+    }
+    if (counting != KEY_NAMES) {
+        return refuse_root_key(p, counting, "a baseline");
     }
     if (p->first_counted != WEFT_ABSENT) {
         return weft_parse_refuse_key(p, p->first_counted, "count or index",
@@ -265,28 +317,44 @@ static weft_status check_kind(const weft_parse *p)
     return WEFT_OK;
 }
 
-weft_status weft_parse_manifest_finish(weft_parse *p)
+static weft_status check_keys(const weft_parse *p)
 {
+    bool counts = counting_key(p) != KEY_NAMES;
     weft_status status = WEFT_OK;
 
-    for (unsigned key = KEY_WEFT; status == WEFT_OK && key <= KEY_PATCHES; key++) {
-        status = key == KEY_BASE ? WEFT_OK : weft_reader_require(&p->reader, &p->root, key);
+    for (unsigned key = KEY_WEFT; status == WEFT_OK && key < KEY_NAMES; key++) {
+        bool required = key < KEY_PATCHES ? key != KEY_BASE : (key != KEY_PATCHES) == counts;
+        if (required && (key <= KEY_PATCHES || p->update.kind == WEFT_SPARSE)) {
+            status = weft_reader_require(&p->reader, &p->root, key);
+        }
     }
-    if (status == WEFT_OK) {
-        status = check_kind(p);
+    return status == WEFT_OK ? check_kind(p) : status;
+}
+
+static weft_status copy_patches(weft_parse *p)
+{
+    weft_status status = weft_parse_allocate(p, p->patch_count);
+
+    if (status == WEFT_OK && p->patch_count > 0) {
+        memcpy(p->update.patches, p->patches, p->patch_count * sizeof *p->patches);
     }
+    return status;
+}
+
+weft_status weft_parse_manifest_finish(weft_parse *p)
+{
+    bool counts = weft_parse_has(p, KEY_COUNTS);
+    weft_status status = check_keys(p);
+
     if (status == WEFT_OK && p->update.number >= p->update.of) {
         return weft_reader_refuse(&p->reader, WEFT_E_META_OVERFLOW, p->root.value_at[KEY_UPDATE],
                                   "expected an update below %u, found %u", p->update.of,
                                   p->update.number);
     }
     if (status == WEFT_OK) {
-        status = weft_parse_allocate(p, p->patch_count);
+        status = counts ? weft_parse_counts_finish(p) : copy_patches(p);
     }
-    if (status == WEFT_OK && p->patch_count > 0) {
-        memcpy(p->update.patches, p->patches, p->patch_count * sizeof *p->patches);
-    }
-    p->update.form = WEFT_FORM_WEFT;
+    p->update.form = counts ? WEFT_FORM_WEFT_COUNTS : WEFT_FORM_WEFT;
     p->update.has_session = true;
     return status;
 }
@@ -313,11 +381,17 @@ weft_status weft_parse_manifest_value(weft_parse *p, weft_root_key key)
     case KEY_PAYLOAD:
         return read_payload(p);
     case KEY_PATCHES:
-        return read_patches(p);
+        return counting_key(p) == KEY_NAMES
+                   ? read_patches(p)
+                   : refuse_root_key(p, key, "an update with model, first or counts");
+    case KEY_MODEL:
+    case KEY_FIRST:
+    case KEY_COUNTS:
+        return read_counting(p, key);
     case KEY_NAMES:
     case KEY_DTYPE_NAMES:
     case KEY_SHAPES:
-    case KEY_COUNTS:
+    case KEY_NUM_UPDATES:
     case KEY_UPDATE_KIND:
     case KEY_PACKED:
     case ROOT_KEYS:

@@ -1,5 +1,6 @@
 /* What the parts of the document parser share: update.c reads the root, update_vllm.c and
- * update_manifest.c the two families of forms, update_tensor.c what both say of a tensor. */
+ * update_manifest.c the two families of forms, update_tensor.c what both say of a tensor,
+ * update_counts.c the form that leaves it out. */
 #ifndef WEFT_SRC_UPDATE_PARSE_H
 #define WEFT_SRC_UPDATE_PARSE_H
 
@@ -18,10 +19,13 @@ typedef enum weft_root_key {
     KEY_TARGET,
     KEY_PAYLOAD,
     KEY_PATCHES,
+    KEY_MODEL,
+    KEY_FIRST,
+    KEY_COUNTS,
     KEY_NAMES,
     KEY_DTYPE_NAMES,
     KEY_SHAPES,
-    KEY_COUNTS,
+    KEY_NUM_UPDATES,
     KEY_UPDATE_KIND,
     KEY_PACKED,
     ROOT_KEYS
@@ -44,7 +48,8 @@ typedef struct weft_parse {
     const weft_model *model;
     const weft_update_limits *limits;
     const weft_allocator *allocator;
-    weft_names names;
+    weft_names names; /* opened by the first name */
+    bool has_names;
     weft_keys root;
     weft_update update;
     /* vLLM's forms */
@@ -53,12 +58,13 @@ typedef struct weft_parse {
     weft_column columns[ROOT_KEYS]; /* by key */
     bool sparse_flat;
     /* weft's form */
-    weft_patch *patches;
+    weft_patch *patches; /* from patches or from counts: never both */
     size_t patch_count, patch_capacity;
     uint64_t announced_bytes;
     weft_place announced_at;
     weft_place first_counted;   /* count or index key of the first patch that has one */
     weft_place first_uncounted; /* first patch that lacks one of them */
+    uint64_t first;             /* tensor that the first count is for, in canonical order */
 } weft_parse;
 
 /* One tensor as the document announces it. */
@@ -101,6 +107,15 @@ weft_status weft_parse_refuse_tensor(const weft_parse *p, const weft_announced *
 weft_status weft_parse_patch(const weft_parse *p, const weft_announced *a, weft_patch *patch);
 /* The update's patches, not yet filled in. */
 weft_status weft_parse_allocate(weft_parse *p, size_t count);
+
+/* ---- update_counts.c ---- */
+
+/* The value of the key counts. Returns: META_WRONG_TYPE, META_NAME_TOO_LONG, META_NOT_AN_INTEGER,
+ * META_OVERFLOW, META_TOO_MANY_TENSORS. */
+weft_status weft_parse_counts(weft_parse *p);
+/* Makes the update's patches of the counts, when `first` is known.
+ * Returns: META_TOO_MANY_TENSORS, META_COUNT_TOO_LARGE. */
+weft_status weft_parse_counts_finish(weft_parse *p);
 
 /* ---- update_vllm.c, update_manifest.c: the value of a key, and what must hold when the
  * document was read ---- */

@@ -226,10 +226,13 @@ static weft_status take_unusual(weft_reader *reader, enum fy_scalar_style style,
     return WEFT_OK;
 }
 
-/* In one line and shorter than this no scalar is too long, whatever bytes its characters have. */
-static bool is_short(weft_place begin, weft_place end)
+/* Strings of JSON were measured already; and in one line and shorter than this no scalar is too
+ * long, whatever bytes its characters have. */
+static bool is_short(const weft_reader *reader, enum fy_scalar_style style, weft_place begin,
+                     weft_place end)
 {
-    return end - begin <= WEFT_SCAN_SCALAR_MAX / 4;
+    return (reader->scan->json && style == FYSS_DOUBLE_QUOTED) ||
+           end - begin <= WEFT_SCAN_SCALAR_MAX / 4;
 }
 
 static weft_status take_text(weft_reader *reader, struct fy_token *token,
@@ -238,7 +241,7 @@ static weft_status take_text(weft_reader *reader, struct fy_token *token,
     weft_item *item = &reader->item;
     weft_status status = WEFT_OK;
 
-    if (!is_short(begin, end) || style == FYSS_SINGLE_QUOTED) {
+    if (!is_short(reader, style, begin, end) || style == FYSS_SINGLE_QUOTED) {
         status = take_unusual(reader, style, begin, end);
     }
     if (status != WEFT_OK || item->length > 0 || token == NULL) {

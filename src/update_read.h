@@ -45,7 +45,7 @@ typedef struct weft_reader {
 } weft_reader;
 
 /* The keys of one mapping. */
-#define WEFT_KEYS_MAX 16u
+#define WEFT_KEYS_MAX 18u
 #define WEFT_ABSENT   UINT64_MAX
 typedef struct weft_keys {
     const char *const *names;

@@ -27,6 +27,23 @@ weft_status weft_parse_number(const weft_parse *p, size_t count)
                                    "at most 1048576 tensors");
 }
 
+/* Without a model the table takes six bytes for each byte of the document, and a document that
+ * counts has no names. */
+static weft_status open_names(weft_parse *p)
+{
+    const weft_scan *scan = p->reader.scan;
+
+    if (p->has_names) {
+        return WEFT_OK;
+    }
+    p->has_names = true;
+    if (weft_names_open(&p->names, p->model, scan->items, scan->length, p->allocator) != WEFT_OK) {
+        return weft_detail_set(p->reader.detail, WEFT_E_OUT_OF_MEMORY,
+                               "no memory for a table of names");
+    }
+    return WEFT_OK;
+}
+
 weft_status weft_parse_name(weft_parse *p, size_t *number)
 {
     const weft_item *item = &p->reader.item;
@@ -35,6 +52,10 @@ weft_status weft_parse_name(weft_parse *p, size_t *number)
     if (item->length == 0 || item->length > WEFT_NAME_MAX) {
         return weft_reader_refuse_item(&p->reader, WEFT_E_META_NAME_TOO_LONG,
                                        "a name of 1 to 512 bytes");
+    }
+    status = open_names(p);
+    if (status != WEFT_OK) {
+        return status;
     }
     status = weft_names_add(&p->names, item->text, item->length, number);
     if (status == WEFT_OK) {
@@ -92,7 +113,7 @@ weft_status weft_parse_refuse_tensor(const weft_parse *p, const weft_announced *
                                      weft_status status, weft_place at, const char *expected,
                                      const char *found)
 {
-    size_t length;
+    size_t length = 0;
     const char *name = weft_names_text(&p->names, a->number, &length);
 
     (void)weft_reader_refuse(&p->reader, status, at, "expected %s, found %s", expected, found);

@@ -45,7 +45,7 @@ static weft_status take_entry(weft_parse *p, weft_root_key key)
     }
     e = add_entry(p);
     *e = (weft_entry){.at = p->reader.item.at};
-    if (key == KEY_COUNTS) {
+    if (key == KEY_NUM_UPDATES) {
         return weft_reader_to_integer(&p->reader, 0, UINT64_MAX, &e->value);
     }
     status = weft_reader_to_string(&p->reader);
@@ -130,22 +130,23 @@ static weft_status check_vllm_form(weft_parse *p)
         status = weft_reader_require(&p->reader, &p->root, key);
     }
     if (status == WEFT_OK && p->sparse_flat) {
-        status = weft_reader_require(&p->reader, &p->root, KEY_COUNTS);
+        status = weft_reader_require(&p->reader, &p->root, KEY_NUM_UPDATES);
     }
     if (status != WEFT_OK) {
         return status;
     }
-    if (weft_parse_has(p, KEY_UPDATE_KIND) && !p->sparse_flat && weft_parse_has(p, KEY_COUNTS)) {
-        return weft_parse_refuse_key(p, p->root.key_at[KEY_COUNTS], WEFT_ROOT_NAMES[KEY_COUNTS],
-                                     "a dense update");
+    if (weft_parse_has(p, KEY_UPDATE_KIND) && !p->sparse_flat &&
+        weft_parse_has(p, KEY_NUM_UPDATES)) {
+        return weft_parse_refuse_key(p, p->root.key_at[KEY_NUM_UPDATES],
+                                     WEFT_ROOT_NAMES[KEY_NUM_UPDATES], "a dense update");
     }
-    if (!weft_parse_has(p, KEY_UPDATE_KIND) && weft_parse_has(p, KEY_COUNTS) &&
+    if (!weft_parse_has(p, KEY_UPDATE_KIND) && weft_parse_has(p, KEY_NUM_UPDATES) &&
         weft_parse_has(p, KEY_PACKED)) {
         return weft_parse_refuse_key(p, p->root.key_at[KEY_PACKED], WEFT_ROOT_NAMES[KEY_PACKED],
                                      "a sparse update");
     }
-    p->update.kind = weft_parse_has(p, KEY_COUNTS) ? WEFT_SPARSE : WEFT_BASELINE;
-    p->update.form = weft_parse_has(p, KEY_COUNTS)
+    p->update.kind = weft_parse_has(p, KEY_NUM_UPDATES) ? WEFT_SPARSE : WEFT_BASELINE;
+    p->update.form = weft_parse_has(p, KEY_NUM_UPDATES)
                          ? (p->sparse_flat ? WEFT_FORM_VLLM_MVP : WEFT_FORM_VLLM_SPARSE)
                          : WEFT_FORM_VLLM_DENSE;
     return WEFT_OK;
@@ -155,7 +156,7 @@ static weft_status check_lengths(const weft_parse *p)
 {
     size_t names = p->columns[KEY_NAMES].count;
 
-    for (unsigned key = KEY_DTYPE_NAMES; key <= KEY_COUNTS; key++) {
+    for (unsigned key = KEY_DTYPE_NAMES; key <= KEY_NUM_UPDATES; key++) {
         if (weft_parse_has(p, key) && p->columns[key].count != names) {
             return weft_reader_refuse(&p->reader, WEFT_E_META_LENGTHS_DIFFER, p->root.value_at[key],
                                       "expected %zu items in %s, found %zu", names,
@@ -177,15 +178,15 @@ static weft_announced announced_in_row(const weft_parse *p, size_t i, size_t *sh
                         .dtype_at = dtype->at,
                         .rank = (uint32_t)rank->value,
                         .shape_at = rank->at,
-                        .has_count = weft_parse_has(p, KEY_COUNTS)};
+                        .has_count = weft_parse_has(p, KEY_NUM_UPDATES)};
 
     for (uint32_t k = 0; k < a.rank; k++) {
         a.shape[k] = rank[1 + k].value;
     }
     *shape += 1 + (size_t)a.rank;
     if (a.has_count) {
-        a.count = p->entries[p->columns[KEY_COUNTS].first + i].value;
-        a.count_at = p->entries[p->columns[KEY_COUNTS].first + i].at;
+        a.count = p->entries[p->columns[KEY_NUM_UPDATES].first + i].value;
+        a.count_at = p->entries[p->columns[KEY_NUM_UPDATES].first + i].at;
     }
     return a;
 }

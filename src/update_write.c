@@ -1,11 +1,15 @@
-/* Weft's own form of an update, in its canonical notation: one line for the session, one for
- * each patch, JSON, keys in the order of spec/metadata.md. The same update gives the same bytes. */
+/* Weft's own form of an update, in its canonical notation: JSON with keys in the order of
+ * spec/metadata.md, a few lines for the session, one for each patch or for each string of counts.
+ * The same update gives the same bytes. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "model.h"
 #include "update.h"
+
+#define COUNTS_MAX 2000u /* bytes of a string of counts */
 
 /* Counts every byte and stores those for which there is room. */
 typedef struct writer {
@@ -80,10 +84,79 @@ static void put_patch(writer *w, const weft_patch *patch, const weft_tensor *ten
     put(w, "}");
 }
 
+static void put_patches(writer *w, const weft_update *update, const weft_model *model)
+{
+    put(w, "\"patches\": [");
+    for (size_t i = 0; i < update->count; i++) {
+        put(w, "%s\n", i > 0 ? "," : "");
+        put_patch(w, &update->patches[i], weft_model_tensor(model, update->patches[i].tensor));
+    }
+    put(w, "]}\n");
+}
+
+/* ---- counts ---- */
+
+static size_t digits_of(uint64_t number)
+{
+    size_t digits = 1;
+
+    while (number >= 10) {
+        number /= 10;
+        digits++;
+    }
+    return digits;
+}
+
+/* Appends a count; *string is how many bytes the present string has, 0 before the first one. */
+static void put_count(writer *w, size_t *string, uint64_t count)
+{
+    size_t digits = digits_of(count);
+
+    if (*string > 0 && *string + 1 + digits <= COUNTS_MAX) {
+        put_bytes(w, " ", 1);
+        *string += 1 + digits;
+    } else {
+        put_bytes(w, *string > 0 ? "\",\n\"" : "\n\"", *string > 0 ? 4 : 2);
+        *string = digits;
+    }
+    w->length += digits;
+    for (size_t i = w->length; w->buffer != NULL && w->length <= w->capacity && digits > 0;
+         digits--) {
+        w->buffer[--i] = (char)('0' + count % 10);
+        count /= 10;
+    }
+}
+
+/* From the first patch to the last; the tensors between that have none count 0. False if the
+ * patches are not in canonical order. */
+static bool put_counts(writer *w, const weft_update *update, const weft_model *model)
+{
+    size_t next = update->count > 0 ? weft_model_position(model, update->patches[0].tensor) : 0;
+    size_t string = 0;
+
+    put(w, "\"model\": \"0x%016" PRIx64 "\", \"first\": %zu, \"counts\": [",
+        weft_model_fingerprint(model), next);
+    for (size_t i = 0; i < update->count; i++) {
+        size_t position = weft_model_position(model, update->patches[i].tensor);
+        if (position < next) {
+            return false;
+        }
+        for (; next < position; next++) {
+            put_count(w, &string, 0);
+        }
+        put_count(w, &string, update->patches[i].count);
+        next++;
+    }
+    put(w, "%s]}\n", string > 0 ? "\"" : "");
+    return true;
+}
+
 weft_status weft_update_write(const weft_update *update, const weft_model *model, char *buffer,
                               size_t capacity, size_t *length)
 {
     writer w = {.buffer = buffer, .capacity = capacity};
+    bool counts = update->form == WEFT_FORM_WEFT_COUNTS;
+    bool valid = !counts || update->kind == WEFT_SPARSE;
 
     put(&w,
         "{\"weft\": 1, \"epoch\": %" PRIu64
@@ -96,13 +169,13 @@ weft_status weft_update_write(const weft_update *update, const weft_model *model
     }
     put(&w, "\"target\": {\"version\": %" PRIu64 ", \"digest\": \"0x%016" PRIx64 "\"},\n",
         update->target_version, update->target_digest);
-    put(&w, "\"payload\": {\"bytes\": %" PRIu64 "}, \"patches\": [", update->payload_bytes);
-    for (size_t i = 0; i < update->count; i++) {
-        put(&w, "%s\n", i > 0 ? "," : "");
-        put_patch(&w, &update->patches[i], weft_model_tensor(model, update->patches[i].tensor));
+    put(&w, "\"payload\": {\"bytes\": %" PRIu64 "}, ", update->payload_bytes);
+    if (counts) {
+        valid = valid && put_counts(&w, update, model);
+    } else {
+        put_patches(&w, update, model);
     }
-    put(&w, "]}\n");
-    if (buffer != NULL && w.length > capacity) {
+    if (!valid || (buffer != NULL && w.length > capacity)) {
         return WEFT_E_INVALID_ARGUMENT;
     }
     *length = w.length;

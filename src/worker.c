@@ -572,8 +572,11 @@ weft_status weft_worker_create(weft_worker **worker, const weft_worker_config *c
     }
     const weft_device *device = config->device != NULL ? config->device : weft_device_host();
     weft_allocator allocator = weft_device_allocator(device, &config->allocator);
-    uint64_t digest;
-    status = weft_model_digest(config->model, device, &digest);
+    uint64_t digest = 0;
+    status = weft_model_sort(config->model);
+    if (status == WEFT_OK) {
+        status = weft_model_digest(config->model, device, &digest);
+    }
     if (status != WEFT_OK) {
         return status;
     }

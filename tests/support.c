@@ -1,5 +1,6 @@
 #include "support.h"
 
+#include "model.h"
 #include "protocol.h"
 
 #include <inttypes.h>
@@ -141,7 +142,19 @@ test_model *test_model_create(test_random *random, size_t count)
         test_random_fill(random, tensor.data, bytes);
         must_hold(weft_model_add(fresh->model, &tensor) == WEFT_OK, "no tensor");
     }
+    must_hold(weft_model_sort(fresh->model) == WEFT_OK, "no order");
     return fresh;
+}
+
+static void add_copy(test_random *random, test_model *to, const test_model *from, size_t number)
+{
+    weft_tensor tensor = *weft_model_tensor(from->model, number);
+    size_t bytes = tensor_bytes(from, number);
+    uint8_t *data = exact_block(random, bytes, &to->blocks[weft_model_count(to->model)]);
+
+    memcpy(data, tensor.data, bytes);
+    tensor.data = data;
+    must_hold(weft_model_add(to->model, &tensor) == WEFT_OK, "no tensor");
 }
 
 test_model *test_model_copy(test_random *random, const test_model *from)
@@ -149,14 +162,27 @@ test_model *test_model_copy(test_random *random, const test_model *from)
     test_model *fresh = empty_model(from->count);
 
     for (size_t i = 0; i < from->count; i++) {
-        weft_tensor tensor = *weft_model_tensor(from->model, i);
-        size_t bytes = tensor_bytes(from, i);
-        uint8_t *data = exact_block(random, bytes, &fresh->blocks[i]);
-
-        memcpy(data, tensor.data, bytes);
-        tensor.data = data;
-        must_hold(weft_model_add(fresh->model, &tensor) == WEFT_OK, "no tensor");
+        add_copy(random, fresh, from, i);
     }
+    must_hold(weft_model_sort(fresh->model) == WEFT_OK, "no order");
+    return fresh;
+}
+
+test_model *test_model_shuffle(test_random *random, const test_model *from)
+{
+    test_model *fresh = empty_model(from->count);
+    size_t *left = must(calloc(from->count + 1, sizeof *left));
+
+    for (size_t i = 0; i < from->count; i++) {
+        left[i] = i;
+    }
+    for (size_t count = from->count; count > 0; count--) {
+        size_t chosen = (size_t)test_random_below(random, count);
+        add_copy(random, fresh, from, left[chosen]);
+        left[chosen] = left[count - 1];
+    }
+    free(left);
+    must_hold(weft_model_sort(fresh->model) == WEFT_OK, "no order");
     return fresh;
 }
 
@@ -175,9 +201,11 @@ bool test_model_equal(const test_model *a, const test_model *b)
     bool equal = a->count == b->count;
 
     for (size_t i = 0; equal && i < a->count; i++) {
-        equal = tensor_bytes(a, i) == tensor_bytes(b, i) &&
-                memcmp(weft_model_tensor(a->model, i)->data, weft_model_tensor(b->model, i)->data,
-                       tensor_bytes(a, i)) == 0;
+        const weft_tensor *tensor = weft_model_tensor(a->model, i);
+        size_t k = 0;
+        equal = weft_model_find(b->model, tensor->name, strlen(tensor->name), &k) == WEFT_OK &&
+                tensor_bytes(a, i) == tensor_bytes(b, k) &&
+                memcmp(tensor->data, weft_model_tensor(b->model, k)->data, tensor_bytes(a, i)) == 0;
     }
     return equal;
 }

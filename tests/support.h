@@ -31,11 +31,14 @@ typedef struct test_model {
 } test_model;
 
 /* `count` tensors "tensor.0", ...: every dtype in turn, ranks from 0, now and then an empty one, at
- * most about 2,000 elements each, random bits. */
+ * most about 2,000 elements each, random bits. All models here are sorted (model.h). */
 test_model *test_model_create(test_random *random, size_t count);
 /* The same registry and content in memory of its own. */
 test_model *test_model_copy(test_random *random, const test_model *from);
+/* The same tensors in memory of its own, added in random order. */
+test_model *test_model_shuffle(test_random *random, const test_model *from);
 void test_model_destroy(test_model *model);
+/* The same tensors with the same content, in whatever order they were added. */
 bool test_model_equal(const test_model *a, const test_model *b);
 /* Changes each element with a chance of per_mille / 1000, always to other bits; returns how many.
  */

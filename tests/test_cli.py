@@ -355,6 +355,16 @@ class Check(Folder):
         document = b'{"names": ["w"], "dtype_names": ["bfloat16"], "shapes": [[4, 2]], "num_updates_list": [9]}'
         right = write_file(self.path("m"), [("w", "BF16", [4, 2], bytes(16))])
         self.refused(1, "META_COUNT_TOO_LARGE", "check", "-", "--model", right, stdin=document)
+        counts = ('{"weft": 1, "epoch": 1, "kind": "sparse", "update": 0, "updates": 1, '
+                  '"base": {"version": 0, "digest": "%s"}, "target": {"version": 1, "digest": "%s"}, '
+                  '"payload": {"bytes": 16}, "model": "%s", "first": 0, "counts": ["3"]}')
+        digest = "0x0000000000000001"
+        other = (counts % (digest, digest, digest)).encode()
+        refused = self.refused(1, "MODEL_MISMATCH", "check", "-", "--model", right, stdin=other)
+        own = (counts % (digest, digest, re.search("0x[0-9a-f]{16}", refused["detail"])[0])).encode()
+        self.refused(1, "META_WRONG_LAYOUT", "check", "-", "--model", right, stdin=own)
+        self.assertIn("form weft_counts, sparse, 1 tensors, 3 elements, payload of 24 bytes",
+                      self.ok("check", "-", "--model", right, stdin=own.replace(b'"bytes": 16', b'"bytes": 24')))
         wrong = write_file(self.path("n"), [("w", "BF16", [8], bytes(16))])
         self.refused(1, "META_WRONG_SHAPE", "check", "-", "--model", wrong, stdin=document.replace(b"9", b"8"))
         self.ok("check", "-", "--model", right, stdin=document.replace(b"9", b"8"))

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static char data[64];
@@ -323,6 +324,109 @@ static void memory_may_run_out_at_any_call(void **state)
     assert_true(at > 40);
 }
 
+/* ---- the canonical order ---- */
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void check_order(const weft_model *model)
+{
+    size_t count = weft_model_count(model);
+    const weft_ordered *order = weft_model_order(model);
+    const char **names = calloc(count + 1, sizeof *names);
+
+    assert_non_null(names);
+    for (size_t i = 0; i < count; i++) {
+        names[i] = weft_model_tensor(model, i)->name;
+    }
+    qsort(names, count, sizeof *names, compare_names);
+    for (size_t i = 0; i < count; i++) {
+        const weft_tensor *tensor = weft_model_tensor(model, order[i].tensor);
+        assert_string_equal(tensor->name, names[i]);
+        assert_int_equal(order[i].elements, weft_model_elements(model, order[i].tensor));
+        assert_int_equal(order[i].index_bytes, weft_model_index_bytes(model, order[i].tensor));
+        assert_int_equal(order[i].element_bytes, weft_dtype_bytes(tensor->dtype));
+        assert_int_equal(weft_model_position(model, order[i].tensor), i);
+    }
+    free(names);
+}
+
+/* Names of few letters, so that many begin alike, one is another's beginning, and bytes above 127
+ * are above all others. */
+static void add_random_tensor(test_random *random, weft_model *model)
+{
+    static const char *const letters[] = {"a", "b", ".", "\x7f", "\xc3\xb6", "\xf0\x9f\x98\x80"};
+    weft_status status = WEFT_E_DUPLICATE_TENSOR;
+
+    while (status == WEFT_E_DUPLICATE_TENSOR) {
+        char name[64];
+        size_t used = 0;
+        weft_tensor tensor = {.name = name, .rank = 1, .data = data};
+        for (uint64_t n = 1 + test_random_below(random, 8); n > 0; n--) {
+            used += (size_t)snprintf(name + used, sizeof name - used, "%s",
+                                     letters[test_random_below(random, 6)]);
+        }
+        tensor.dtype = (weft_dtype)(1 + test_random_below(random, TEST_DTYPES));
+        tensor.shape[0] = test_random_below(random, 5) == 0 ? UINT64_C(1) << 33 : 7;
+        status = weft_model_add(model, &tensor);
+    }
+    assert_int_equal(status, WEFT_OK);
+}
+
+static void the_order_is_that_of_the_names(void **state)
+{
+    test_random random = test_random_start();
+
+    (void)state;
+    for (size_t count = 0; count < 70; count++) {
+        weft_model *model = new_model();
+        for (size_t i = 0; i < count; i++) {
+            add_random_tensor(&random, model);
+        }
+        assert_false(weft_model_is_sorted(model));
+        assert_int_equal(weft_model_sort(model), WEFT_OK);
+        check_order(model);
+        assert_int_equal(weft_model_sort(model), WEFT_OK); /* has nothing to do */
+        add_random_tensor(&random, model);
+        assert_false(weft_model_is_sorted(model));
+        assert_int_equal(weft_model_sort(model), WEFT_OK);
+        check_order(model);
+        weft_model_destroy(model);
+    }
+}
+
+static void an_order_without_memory(void **state)
+{
+    test_random random = test_random_start();
+    test_allocator memory;
+    weft_model *model = NULL;
+    uint64_t refused = 0;
+    weft_status status;
+
+    (void)state;
+    test_allocator_start(&memory, 0);
+    assert_int_equal(weft_model_create(&model, &memory.allocator), WEFT_OK);
+    for (unsigned i = 0; i < 50; i++) {
+        add_random_tensor(&random, model);
+    }
+    uint64_t live = memory.live_bytes;
+    do {
+        memory.fail_at = memory.calls + refused + 1;
+        status = weft_model_sort(model);
+        assert_true(status == WEFT_OK || status == WEFT_E_OUT_OF_MEMORY);
+        assert_int_equal(weft_model_is_sorted(model), status == WEFT_OK);
+        assert_true(status == WEFT_OK || memory.live_bytes == live);
+        refused += status != WEFT_OK;
+    } while (status != WEFT_OK);
+    assert_int_equal(refused, 3);
+    check_order(model);
+    memory.fail_at = 0;
+    weft_model_destroy(model);
+    test_allocator_finish(&memory);
+}
+
 /* ---- digest ---- */
 
 static void the_digest_is_the_sum_of_its_definition(void **state)
@@ -426,6 +530,8 @@ int main(void)
         cmocka_unit_test(many_tensors_are_all_found),
         cmocka_unit_test(the_number_of_tensors_has_a_limit),
         cmocka_unit_test(memory_may_run_out_at_any_call),
+        cmocka_unit_test(the_order_is_that_of_the_names),
+        cmocka_unit_test(an_order_without_memory),
         cmocka_unit_test(the_digest_is_the_sum_of_its_definition),
         cmocka_unit_test(an_empty_model_has_digest_zero),
         cmocka_unit_test(a_device_may_be_slow_or_fail),

@@ -23,10 +23,32 @@
 /* Two models and what a push would ask for. */
 typedef struct pair {
     test_model *base, *model;
+    size_t *order; /* the tensors by name */
     test_allocator allocator;
     weft_plan_request request;
     uint64_t digest; /* of the model */
 } pair;
+
+static const weft_model *named; /* whose names are compared */
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(weft_model_tensor(named, *(const size_t *)a)->name,
+                  weft_model_tensor(named, *(const size_t *)b)->name);
+}
+
+static size_t *names_in_order(const test_model *model)
+{
+    size_t *order = calloc(model->count + 1, sizeof *order);
+
+    assert_non_null(order);
+    for (size_t i = 0; i < model->count; i++) {
+        order[i] = i;
+    }
+    named = model->model;
+    qsort(order, model->count, sizeof *order, compare_names);
+    return order;
+}
 
 static void pair_begin(test_random *random, pair *p, size_t tensors, weft_kind kind,
                        unsigned per_mille)
@@ -34,6 +56,7 @@ static void pair_begin(test_random *random, pair *p, size_t tensors, weft_kind k
     p->base = test_model_create(random, tensors);
     p->model = test_model_copy(random, p->base);
     test_model_change(random, p->model, per_mille);
+    p->order = names_in_order(p->model);
     test_allocator_start(&p->allocator, 0);
     p->request = (weft_plan_request){.kind = kind,
                                      .model = p->model->model,
@@ -52,6 +75,7 @@ static void pair_begin(test_random *random, pair *p, size_t tensors, weft_kind k
 static void pair_end(pair *p)
 {
     test_allocator_finish(&p->allocator);
+    free(p->order);
     test_model_destroy(p->base);
     test_model_destroy(p->model);
 }
@@ -134,21 +158,23 @@ static uint8_t *build_payload(const pair *p, const size_t *tensors, size_t count
     return payload;
 }
 
-/* Which tensors the next update has: from *next on, until update_bytes would be passed. */
+/* Which tensors the next update has: from *next on in the order of names, until update_bytes would
+ * be passed. */
 static size_t choose_tensors(const pair *p, size_t *next, size_t *tensors)
 {
     uint64_t bytes = 0;
     size_t count = 0;
 
     for (; *next < p->model->count; (*next)++) {
-        if (p->request.kind == WEFT_SPARSE && count_sent(p, *next) == 0) {
+        size_t tensor = p->order[*next];
+        if (p->request.kind == WEFT_SPARSE && count_sent(p, tensor) == 0) {
             continue;
         }
-        bytes += patch_bytes(p, *next);
+        bytes += patch_bytes(p, tensor);
         if (count > 0 && p->request.update_bytes != 0 && bytes > p->request.update_bytes) {
             break;
         }
-        tensors[count++] = *next;
+        tensors[count++] = tensor;
     }
     return count;
 }
@@ -190,7 +216,8 @@ static void check_document(const pair *p, const weft_plan *plan, size_t number,
                       planned->document);
     }
     assert_int_equal(status, WEFT_OK);
-    assert_int_equal(update.form, WEFT_FORM_WEFT);
+    assert_int_equal(update.form,
+                     p->request.kind == WEFT_SPARSE ? WEFT_FORM_WEFT_COUNTS : WEFT_FORM_WEFT);
     assert_int_equal(update.kind, p->request.kind);
     assert_true(update.has_session);
     assert_int_equal(update.epoch, EPOCH);
@@ -289,7 +316,8 @@ static void test_random_pairs(void **state)
         pair_begin(&random, &p, 1 + round % 30, kind, changes[round % 5]);
         p.request.update_bytes = round % 4 == 0 ? 0 : 1 + test_random_below(&random, 6000);
         if (round % 4 == 1) { /* exactly what the first patches take */
-            p.request.update_bytes = patch_bytes(&p, 0) + (round % 30 > 0 ? patch_bytes(&p, 1) : 0);
+            p.request.update_bytes =
+                patch_bytes(&p, p.order[0]) + (round % 30 > 0 ? patch_bytes(&p, p.order[1]) : 0);
         }
         assert_int_equal(weft_plan_make(&plan, &p.request), WEFT_OK);
         check_plan(&random, &p, &plan);
@@ -467,28 +495,31 @@ static void test_a_failing_device(void **state)
 
 #define MANY 80001u
 
-static void many_tensors(weft_model *model, uint8_t *data)
+static weft_model *many_tensors(uint8_t *data, uint8_t first)
 {
+    weft_model *model;
+
+    assert_int_equal(weft_model_create(&model, NULL), WEFT_OK);
     for (unsigned i = 0; i < MANY; i++) {
         char name[16];
         weft_tensor tensor = {.name = name, .dtype = WEFT_U8, .data = data + i};
         (void)snprintf(name, sizeof name, "t%u", i);
-        data[i] = (uint8_t)i;
+        data[i] = (uint8_t)(first + i);
         assert_int_equal(weft_model_add(model, &tensor), WEFT_OK);
     }
+    assert_int_equal(weft_model_sort(model), WEFT_OK);
+    return model;
 }
 
 static void test_very_many_tensors(void **state)
 {
+    static uint8_t data[MANY], others[MANY];
     test_allocator allocator;
     weft_plan plan;
-    weft_model *model;
-    uint8_t *data = malloc(MANY);
+    weft_model *model = many_tensors(data, 0);
+    weft_model *other = many_tensors(others, 1);
 
     (void)state;
-    assert_non_null(data);
-    assert_int_equal(weft_model_create(&model, NULL), WEFT_OK);
-    many_tensors(model, data);
     weft_allocator plain = weft_allocator_default();
     weft_plan_request request = {.kind = WEFT_BASELINE,
                                  .model = model,
@@ -502,13 +533,20 @@ static void test_very_many_tensors(void **state)
     assert_int_equal(plan.updates[1].count, 1);
     assert_int_equal(plan.updates[0].payload_bytes, UINT64_C(8) * 80000);
     weft_plan_release(&plan);
+    request.kind = WEFT_SPARSE;
+    request.base = other;
+    assert_int_equal(weft_plan_make(&plan, &request), WEFT_OK);
+    assert_int_equal(plan.update_count, 1); /* one document counts them all */
+    assert_int_equal(plan.updates[0].count, MANY);
+    assert_true(plan.document_bytes < UINT64_C(3) * MANY);
+    weft_plan_release(&plan);
     test_allocator_start(&allocator, 0);
     request.allocator = &allocator.allocator;
     request.update_bytes = 1; /* one tensor in each: more than a session may have */
     assert_int_equal(weft_plan_make(&plan, &request), WEFT_E_LIMIT);
     test_allocator_finish(&allocator);
     weft_model_destroy(model);
-    free(data);
+    weft_model_destroy(other);
 }
 
 int main(void)

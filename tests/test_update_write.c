@@ -2,6 +2,7 @@
  * write. */
 #include <stdio.h>
 
+#include "model.h"
 #include "support.h"
 #include "update_support.h"
 
@@ -70,6 +71,7 @@ static void test_names_that_need_escapes(void **state)
         patches[i].count = 1;
     }
     assert_int_equal(weft_update_layout(model, &u), WEFT_OK);
+    assert_int_equal(weft_model_sort(model), WEFT_OK);
     check_round_trip(&u, model);
     weft_model_destroy(model);
 }

@@ -354,7 +354,7 @@ test_world *world_create(const world_options *options)
         world_worker *worker = &made->workers[i];
         worker->world = made;
         worker->number = i;
-        worker->model = test_model_copy(&made->random, made->base);
+        worker->model = test_model_shuffle(&made->random, made->base);
         test_allocator_start(&worker->memory, 0);
         create_worker(made, i, options, options->version);
         world_connect(made, i);
@@ -417,7 +417,7 @@ void world_revive(test_world *world, uint32_t number, const test_model *content,
     world_worker *worker = &world->workers[number];
     assert_null(worker->worker);
     test_model_destroy(worker->model);
-    worker->model = test_model_copy(&world->random, content);
+    worker->model = test_model_shuffle(&world->random, content);
     create_worker(world, number, &(world_options){0}, version);
     world_connect(world, number);
     world_settle(world);

@@ -18,7 +18,7 @@ typedef struct world_worker {
     struct test_world *world;
     uint32_t number;
     weft_worker *worker;
-    test_model *model;
+    test_model *model; /* its tensors were added in an order of their own */
     test_allocator memory;
     const weft_transport *transport; /* or NULL */
     bool connected, stopped; /* stopped: its bytes lie on the wire, and it does not see the time */

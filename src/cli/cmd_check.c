@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "detail.h"
+#include "model.h"
 #include "update.h"
 
 /* One byte more than the limit is enough to see that a document is too long. */
@@ -85,6 +86,8 @@ static const char *form_name(weft_update_form form)
     switch (form) {
     case WEFT_FORM_WEFT:
         return "weft";
+    case WEFT_FORM_WEFT_COUNTS:
+        return "weft_counts";
     case WEFT_FORM_VLLM_SPARSE:
         return "vllm_sparse";
     case WEFT_FORM_VLLM_MVP:
@@ -201,6 +204,10 @@ cli_exit cli_check(cli_context *cli, int argc, char **argv)
     }
     if (model_path != NULL) {
         result = cli_model_open(cli, model_path, &model);
+    }
+    if (result == CLI_OK && model.model != NULL) {
+        status = weft_model_sort(model.model);
+        result = status == WEFT_OK ? CLI_OK : cli_fail(cli, model_path, status, NULL);
     }
     if (result == CLI_OK) {
         status = read_document(argv[optind], &document, &detail);
