@@ -1,7 +1,7 @@
 /* Whole sessions between GPUs: a trainer on the first and a worker on each of the others, one
  * process each, from push to the last COMMITTED.
  *
- *   bench_collective [--json] [--sessions N] [--model NAME] [--timeline]
+ *   bench_collective [--json] [--sessions N] [--model NAME] [--timeline] [--keep BYTES]
  *
  * Each session's result is compared by the digest of the whole content, which the worker computes
  * anew at the end. The mixture of experts does not fit twice into the trainer's memory, so there
@@ -86,6 +86,7 @@ static void must_cuda(int error, const char *what)
 #define RECORDS 64u
 
 static bool timeline;
+static uint64_t keep_bytes; /* weft_cuda_config; 0: as it is */
 static struct {
     uint64_t at_ns;
     weft_trace trace;
@@ -198,6 +199,7 @@ static const weft_device *open_device(int number, const weft_transport **transpo
     weft_nccl_config nccl = WEFT_NCCL_CONFIG_INIT;
     const weft_device *device;
     cuda.number = number;
+    cuda.keep_bytes = keep_bytes != 0 ? keep_bytes : cuda.keep_bytes;
     must_cuda(cudaSetDevice(number), "cudaSetDevice");
     must(weft_device_cuda_create(&device, &cuda), "weft_device_cuda_create");
     nccl.device = device;
@@ -418,6 +420,8 @@ int main(int argc, char **argv)
             json = true;
         } else if (strcmp(argv[i], "--timeline") == 0) {
             timeline = true;
+        } else if (strcmp(argv[i], "--keep") == 0 && i + 1 < argc) {
+            keep_bytes = strtoull(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--sessions") == 0 && i + 1 < argc) {
             sessions = (unsigned)strtoul(argv[++i], NULL, 10);
             sessions = sessions < 1 || sessions > SESSIONS ? SESSIONS : sessions;

@@ -13,14 +13,15 @@
 #define NCCL_WORKERS_MAX 4u
 #define NCCL_TENSORS     12u
 
-typedef enum nccl_fault { /* once; armed by a command */
-                          NCCL_NO_FAULT = 0,
-                          NCCL_DIE,       /* SIGKILL to itself, at `moment` */
-                          NCCL_STOP,      /* SIGSTOP to itself, at `moment` */
-                          NCCL_NO_MEMORY, /* worker: the next allocation of device memory fails */
-                          NCCL_SHORT,     /* trainer: sends less than it announced */
-                          NCCL_BAD_INDEX, /* trainer: the last index of the payload is out of bounds */
-                          NCCL_NO_ENTRY /* never enters the collective */
+/* Happens once, after a command has armed it. */
+typedef enum nccl_fault {
+    NCCL_NO_FAULT = 0,
+    NCCL_DIE,       /* SIGKILL to itself, at `moment` */
+    NCCL_STOP,      /* SIGSTOP to itself, at `moment` */
+    NCCL_NO_MEMORY, /* worker: the next allocation of device memory fails */
+    NCCL_SHORT,     /* trainer: sends less than it announced */
+    NCCL_BAD_INDEX, /* trainer: the last index of a tensor is out of bounds */
+    NCCL_NO_ENTRY   /* never enters the collective */
 } nccl_fault;
 
 typedef enum nccl_moment {
