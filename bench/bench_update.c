@@ -352,7 +352,7 @@ static way go_once(const weft_update *update, const weft_model *model)
         fail("an update did not arrive");
     }
     double reserved = now_ms();
-    weft_staging_release(&staging);
+    weft_staging_destroy(&staging);
     weft_update_release(&read, &allocator);
     free(t.bytes);
     return (way){written - begin, parsed - written, reserved - parsed, reserved - begin};

@@ -27,6 +27,19 @@ uint64_t weft_staging_budget_left(const weft_staging *staging)
     return staging->budget_bytes - staging->held_bytes;
 }
 
+/* True, and counted, if so much is left of the budget. */
+static bool hold(weft_staging *staging, uint64_t bytes)
+{
+    if (bytes > weft_staging_budget_left(staging)) {
+        return false;
+    }
+    staging->held_bytes += bytes;
+    if (staging->held_bytes > staging->peak_bytes) {
+        staging->peak_bytes = staging->held_bytes;
+    }
+    return true;
+}
+
 void *weft_staging_allocate(weft_staging *staging, uint64_t bytes, weft_memory where,
                             weft_status *status)
 {
@@ -39,10 +52,7 @@ void *weft_staging_allocate(weft_staging *staging, uint64_t bytes, weft_memory w
         *status = WEFT_E_OUT_OF_MEMORY;
         return NULL;
     }
-    staging->held_bytes += bytes;
-    if (staging->held_bytes > staging->peak_bytes) {
-        staging->peak_bytes = staging->held_bytes;
-    }
+    (void)hold(staging, bytes);
     return pointer;
 }
 
@@ -62,19 +72,27 @@ static uint64_t table_bytes(const weft_staging *staging)
     return weft_model_count(staging->model) * sizeof(weft_segment);
 }
 
+/* The table stays from session to session: fresh memory costs a page fault every 4 KiB, which is
+ * most of the time that a table of many tensors takes. It counts against the budget while it is
+ * used. */
 static weft_status open_table(weft_staging *staging)
 {
+    uint64_t count = weft_model_count(staging->model);
     weft_status status = WEFT_OK;
-    if (staging->segments == NULL && weft_model_count(staging->model) > 0) {
-        staging->segments =
-            weft_staging_allocate(staging, table_bytes(staging), WEFT_MEMORY_HOST, &status);
+    if (staging->table_is_open || count == 0) {
+        return WEFT_OK;
     }
-    if (status == WEFT_OK && staging->seen == NULL && weft_model_count(staging->model) > 0) {
-        uint64_t bytes = weft_model_count(staging->model);
-        staging->seen = weft_staging_allocate(staging, bytes, WEFT_MEMORY_HOST, &status);
-        if (staging->seen != NULL) {
-            memset(staging->seen, 0, (size_t)bytes);
-        }
+    if (staging->segments != NULL) {
+        return hold(staging, table_bytes(staging) + count) ? WEFT_OK : WEFT_E_OVER_BUDGET;
+    }
+    staging->segments =
+        weft_staging_allocate(staging, table_bytes(staging), WEFT_MEMORY_HOST, &status);
+    if (status == WEFT_OK) {
+        staging->seen = weft_staging_allocate(staging, count, WEFT_MEMORY_HOST, &status);
+    }
+    if (status != WEFT_OK) {
+        weft_staging_free(staging, staging->segments, table_bytes(staging), WEFT_MEMORY_HOST);
+        staging->segments = NULL;
     }
     return status;
 }
@@ -138,6 +156,14 @@ static weft_segment segment_of(const weft_staging *staging, const weft_patch *pa
     return segment;
 }
 
+static void begin_table(weft_staging *staging)
+{
+    if (!staging->table_is_open && staging->seen != NULL) {
+        memset(staging->seen, 0, weft_model_count(staging->model));
+    }
+    staging->table_is_open = true;
+}
+
 static weft_status check_unseen(const weft_staging *staging, const weft_update *update,
                                 uint32_t *tensor)
 {
@@ -167,6 +193,7 @@ weft_status weft_staging_reserve(weft_staging *staging, const weft_update *updat
 {
     weft_status status = open_table(staging);
     if (status == WEFT_OK) {
+        begin_table(staging);
         status = check_unseen(staging, update, tensor);
     }
     if (status != WEFT_OK) {
@@ -331,10 +358,21 @@ void weft_staging_release(weft_staging *staging)
         free_staged(staging, staging->updates);
         staging->updates = older;
     }
-    weft_staging_free(staging, staging->segments, table_bytes(staging), WEFT_MEMORY_HOST);
-    weft_staging_free(staging, staging->seen, weft_model_count(staging->model), WEFT_MEMORY_HOST);
-    staging->segments = NULL;
-    staging->seen = NULL;
+    if (staging->table_is_open && staging->segments != NULL) {
+        staging->held_bytes -= table_bytes(staging) + weft_model_count(staging->model);
+    }
+    staging->table_is_open = false;
     staging->count = staging->newest = staging->cursor = 0;
     staging->streamed = false;
+}
+
+void weft_staging_destroy(weft_staging *staging)
+{
+    weft_staging_release(staging);
+    weft_memory_release(staging->allocator, staging->segments, table_bytes(staging),
+                        WEFT_MEMORY_HOST);
+    weft_memory_release(staging->allocator, staging->seen, weft_model_count(staging->model),
+                        WEFT_MEMORY_HOST);
+    staging->segments = NULL;
+    staging->seen = NULL;
 }

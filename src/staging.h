@@ -24,7 +24,7 @@ typedef struct weft_staging {
     const weft_device *device;
     const weft_model *model;
     uint64_t budget_bytes, held_bytes, peak_bytes;
-    bool streamed;
+    bool streamed, table_is_open;
     weft_segment *segments; /* capacity: the model's tensors */
     size_t count;           /* of all updates */
     size_t newest;          /* first segment of the newest update */
@@ -69,7 +69,8 @@ weft_status weft_staging_streamed_digest(const weft_staging *staging, uint64_t *
 const weft_segment *weft_staging_newest(const weft_staging *staging, size_t *count);
 uint64_t weft_staging_newest_changed(const weft_staging *staging);
 uint64_t weft_staging_changed(const weft_staging *staging);
-/* Frees everything. */
+/* Frees everything but the table. */
 void weft_staging_release(weft_staging *staging);
+void weft_staging_destroy(weft_staging *staging);
 
 #endif

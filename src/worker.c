@@ -635,6 +635,7 @@ void weft_worker_destroy(weft_worker *worker)
         weft_memory_release(&worker->allocator, worker->links[i], sizeof(weft_link),
                             WEFT_MEMORY_HOST);
     }
+    weft_staging_destroy(&worker->staging);
     weft_model_release(worker->model);
     weft_allocator allocator = worker->allocator;
     weft_memory_release(&allocator, worker->name, worker->name_bytes, WEFT_MEMORY_HOST);

@@ -205,7 +205,7 @@ static void test_two_updates_staged(void **state)
         run_all(&staging, WEFT_DEVICE_ROLLBACK);
         assert_true(test_model_equal(model, before));
 
-        weft_staging_release(&staging);
+        weft_staging_destroy(&staging);
         assert_int_equal(staging.held_bytes, 0);
         assert_true(staging.peak_bytes >= a.update.payload_bytes + b.update.payload_bytes);
         test_allocator_finish(&allocator);
@@ -240,7 +240,7 @@ static void test_a_streamed_baseline(void **state)
                              right_digest(&parts[i])); /* as if staged */
         }
         check_written(&parts[0], model);
-        weft_staging_release(&staging);
+        weft_staging_destroy(&staging);
         assert_int_equal(staging.held_bytes, 0);
         test_allocator_finish(&allocator);
         free(parts[0].payload);
@@ -270,9 +270,9 @@ static void test_a_tensor_once_in_a_session(void **state)
     assert_int_equal(tensor, 4);
     assert_int_equal(staging.held_bytes, held);
     check_staged(&staging, &a, model); /* what was there is untouched */
-    weft_staging_release(&staging);
+    weft_staging_destroy(&staging);
     reserve(&staging, &b, false); /* a new session knows nothing of the old one */
-    weft_staging_release(&staging);
+    weft_staging_destroy(&staging);
     test_allocator_finish(&allocator);
     free(a.payload);
     free(b.payload);
@@ -298,10 +298,10 @@ static void test_refusals_leave_nothing(void **state)
     weft_staging_init(&staging, &allocator.allocator, weft_device_host(), model->model, 1u << 30);
     reserve(&staging, &none, false);
     table = staging.held_bytes;
-    weft_staging_release(&staging);
+    weft_staging_destroy(&staging);
     reserve(&staging, &a, false);
     needed = staging.held_bytes;
-    weft_staging_release(&staging);
+    weft_staging_destroy(&staging);
     calls = allocator.calls;
     assert_int_equal(calls,
                      3 + 5); /* table, seen, update; and for a payload: it and its undo log */
@@ -315,21 +315,21 @@ static void test_refusals_leave_nothing(void **state)
         if (budget >= table) {
             reserve(&staging, &none, false);
         }
-        weft_staging_release(&staging);
+        weft_staging_destroy(&staging);
         assert_int_equal(staging.held_bytes, 0);
         assert_int_equal(allocator.live_bytes, 0);
     }
     staging.budget_bytes = needed;
     reserve(&staging, &a, false);
     assert_int_equal(weft_staging_budget_left(&staging), 0);
-    weft_staging_release(&staging);
+    weft_staging_destroy(&staging);
 
     for (uint64_t call = 1; call <= 5; call++) {
         test_allocator_start(&allocator, call);
         assert_int_equal(weft_staging_reserve(&staging, &a.update, false, &tensor),
                          WEFT_E_OUT_OF_MEMORY);
         reserve(&staging, &a, false); /* there is memory again, in the same session */
-        weft_staging_release(&staging);
+        weft_staging_destroy(&staging);
         assert_int_equal(staging.held_bytes, 0);
         test_allocator_finish(&allocator);
     }
@@ -387,7 +387,7 @@ static void test_updates_without_elements(void **state)
         assert_int_equal(count, 0);
         assert_int_equal(weft_staging_newest_changed(&staging), 0);
         assert_int_equal(weft_staging_changed(&staging), 0);
-        weft_staging_release(&staging);
+        weft_staging_destroy(&staging);
     }
     free(none.payload);
     test_model_destroy(model);
@@ -417,10 +417,10 @@ static void test_patches_without_elements(void **state)
     run_all(&staging, WEFT_DEVICE_PUT);
     run_all(&staging, WEFT_DEVICE_ROLLBACK);
     assert_true(test_model_equal(model, before));
-    weft_staging_release(&staging);
+    weft_staging_destroy(&staging);
     weft_staging_init(&staging, &allocator, weft_device_host(), empty->model, 1u << 20);
     assert_int_equal(weft_staging_reserve(&staging, &nothing, false, &tensor), WEFT_OK);
-    weft_staging_release(&staging);
+    weft_staging_destroy(&staging);
     assert_int_equal(staging.held_bytes, 0);
     test_model_destroy(before);
     test_model_destroy(empty);
@@ -486,9 +486,41 @@ static void test_a_failing_device(void **state)
                 assert_int_equal(weft_staging_digest(&staging, 0, 8, &result),
                                  WEFT_E_DEVICE_FAILED);
             }
-            weft_staging_release(&staging);
+            weft_staging_destroy(&staging);
         }
     }
+    free(a.payload);
+    test_model_destroy(model);
+}
+
+/* The table is kept for the next session, and counts only while one runs. */
+static void test_the_table_stays(void **state)
+{
+    test_random random = test_random_start();
+    test_model *model = test_model_create(&random, TENSORS);
+    made a = make(&random, model, WEFT_SPARSE, 0, 9);
+    test_allocator allocator;
+    weft_staging staging;
+    uint32_t tensor;
+
+    (void)state;
+    test_allocator_start(&allocator, 0);
+    weft_staging_init(&staging, &allocator.allocator, weft_device_host(), model->model, 1u << 30);
+    reserve(&staging, &a, false);
+    uint64_t held = staging.held_bytes, calls = allocator.calls;
+    for (unsigned i = 0; i < 3; i++) {
+        weft_staging_release(&staging);
+        assert_int_equal(staging.held_bytes, 0);
+        reserve(&staging, &a, false); /* `seen` begins anew, or the tensors would be twice there */
+        assert_int_equal(staging.held_bytes, held);
+        assert_int_equal(allocator.calls, calls + 3 * (i + 1)); /* update, payload, undo log */
+    }
+    weft_staging_release(&staging);
+    staging.budget_bytes = 100; /* less than the table */
+    assert_int_equal(weft_staging_reserve(&staging, &a.update, false, &tensor), WEFT_E_OVER_BUDGET);
+    assert_int_equal(staging.held_bytes, 0);
+    weft_staging_destroy(&staging);
+    assert_int_equal(allocator.live_bytes, 0);
     free(a.payload);
     test_model_destroy(model);
 }
@@ -497,6 +529,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_updates_staged),
+        cmocka_unit_test(test_the_table_stays),
         cmocka_unit_test(test_a_streamed_baseline),
         cmocka_unit_test(test_a_tensor_once_in_a_session),
         cmocka_unit_test(test_refusals_leave_nothing),

@@ -113,13 +113,65 @@ static void release(void *context, void *pointer, size_t bytes, weft_memory wher
 
 /* ---- Tables ---- */
 
-static void destroy_table(weft_cuda_device *d, weft_cuda_table *t)
+static void free_arrays(weft_cuda_device *d, weft_cuda_table *t)
 {
     (void)cudaFreeAsync(t->segments, d->stream);
     (void)cudaFreeAsync(t->work, d->stream);
+    (void)cudaFreeHost(t->staged_segments);
+    (void)cudaFreeHost(t->staged_work);
     weft_memory_release(&d->allocator, t->first, (t->segments_capacity + 1) * sizeof *t->first,
                         WEFT_MEMORY_HOST);
+    t->first = NULL;
+    t->segments = t->staged_segments = NULL;
+    t->work = t->staged_work = NULL;
+    t->segments_capacity = 0;
+    t->work_capacity = 0;
+}
+
+static void destroy_table(weft_cuda_device *d, weft_cuda_table *t)
+{
+    free_arrays(d, t);
+    if (t->uploaded != NULL) {
+        (void)cudaEventDestroy(t->uploaded);
+    }
     weft_memory_release(&d->allocator, t, sizeof *t, WEFT_MEMORY_HOST);
+}
+
+/* Keeps it for the next session, which needs about the same. */
+static void give_back_table(weft_cuda_device *d, weft_cuda_table *t)
+{
+    if (d->spare_count == WEFT_CUDA_SPARES_MAX) {
+        destroy_table(d, t);
+        return;
+    }
+    t->host = NULL;
+    t->next = d->spares;
+    d->spares = t;
+    d->spare_count++;
+}
+
+/* A spare one or a new one; NULL if there is no memory. What was last uploaded from its page-locked
+ * arrays is done. */
+static weft_cuda_table *take_table(weft_cuda_device *d)
+{
+    weft_cuda_table *t = d->spares;
+    if (t != NULL) {
+        d->spares = t->next;
+        d->spare_count--;
+        (void)cudaEventSynchronize(t->uploaded);
+        return t;
+    }
+    t = weft_memory_allocate(&d->allocator, sizeof *t, WEFT_MEMORY_HOST);
+    if (t == NULL) {
+        return NULL;
+    }
+    *t = (weft_cuda_table){0};
+    cudaError_t error = cudaEventCreateWithFlags(&t->uploaded, cudaEventDisableTiming);
+    if (weft_cuda_check(d, error, "a table") != WEFT_OK) {
+        weft_memory_release(&d->allocator, t, sizeof *t, WEFT_MEMORY_HOST);
+        return NULL;
+    }
+    return t;
 }
 
 static uint64_t work_of(const weft_segment *segments, size_t count, bool of_targets,
@@ -134,83 +186,69 @@ static weft_status grow(weft_cuda_device *d, weft_cuda_table *t, size_t count, u
 {
     size_t segments = count > t->segments_capacity ? count + count / 2 : t->segments_capacity;
     uint64_t work = work_count > t->work_capacity ? work_count + work_count / 2 : t->work_capacity;
-    uint64_t *first =
-        weft_memory_allocate(&d->allocator, (segments + 1) * sizeof *first, WEFT_MEMORY_HOST);
-    if (first == NULL) {
-        return WEFT_E_OUT_OF_MEMORY;
-    }
-    weft_memory_release(&d->allocator, t->first, (t->segments_capacity + 1) * sizeof *t->first,
-                        WEFT_MEMORY_HOST);
-    (void)cudaFreeAsync(t->segments, d->stream);
-    (void)cudaFreeAsync(t->work, d->stream);
-    t->first = first;
-    t->segments = NULL;
-    t->work = NULL;
+    (void)cudaEventSynchronize(t->uploaded);
+    free_arrays(d, t);
     t->segments_capacity = segments;
     t->work_capacity = work;
-    void *pointer = NULL;
-    weft_status status = weft_cuda_check(
-        d,
-        cudaMallocFromPoolAsync(&pointer, (segments + 1) * sizeof *t->segments, d->pool, d->stream),
-        "a table");
-    if (status == WEFT_OK) {
-        t->segments = pointer;
-        status = weft_cuda_check(
-            d, cudaMallocFromPoolAsync(&pointer, (work + 1) * sizeof *t->work, d->pool, d->stream),
-            "a table");
+    t->first =
+        weft_memory_allocate(&d->allocator, (segments + 1) * sizeof *t->first, WEFT_MEMORY_HOST);
+    if (t->first == NULL) {
+        return WEFT_E_OUT_OF_MEMORY;
     }
-    t->work = status == WEFT_OK ? pointer : NULL;
-    return status;
+    void *pointers[4] = {NULL};
+    uint64_t bytes[2] = {(segments + 1) * sizeof *t->segments, (work + 1) * sizeof *t->work};
+    cudaError_t error = cudaMallocFromPoolAsync(&pointers[0], bytes[0], d->pool, d->stream);
+    error = error == cudaSuccess
+                ? cudaMallocFromPoolAsync(&pointers[1], bytes[1], d->pool, d->stream)
+                : error;
+    error = error == cudaSuccess ? cudaHostAlloc(&pointers[2], bytes[0], 0) : error;
+    error = error == cudaSuccess ? cudaHostAlloc(&pointers[3], bytes[1], 0) : error;
+    t->segments = pointers[0];
+    t->work = pointers[1];
+    t->staged_segments = pointers[2];
+    t->staged_work = pointers[3];
+    return weft_cuda_check(d, error, "a table");
 }
 
-/* Both arrays anew. Waits, because the host's copy of the work is gone afterwards. */
+/* Both arrays anew, from page-locked memory, so that nobody waits for the copy. */
 static weft_status upload(weft_cuda_device *d, weft_cuda_table *t, const weft_segment *segments,
                           size_t count, bool of_targets)
 {
     uint64_t work_count = work_of(segments, count, of_targets, 0, NULL);
     weft_status status = WEFT_OK;
-    if (count > t->segments_capacity || work_count > t->work_capacity || t->work == NULL) {
+    if (count > t->segments_capacity || work_count > t->work_capacity || t->first == NULL) {
         status = grow(d, t, count, work_count);
     }
-    uint64_t bytes = (work_count + 1) * sizeof(weft_kernel_work);
-    weft_kernel_work *work = weft_memory_allocate(&d->allocator, bytes, WEFT_MEMORY_HOST);
-    if (status == WEFT_OK && work == NULL) {
-        status = WEFT_E_OUT_OF_MEMORY;
+    if (status != WEFT_OK) {
+        return status;
     }
-    if (status == WEFT_OK) {
-        uint64_t at = 0;
-        for (size_t i = 0; i < count; i++) {
-            t->first[i] = at;
-            at += work_of(segments + i, 1, of_targets, (uint32_t)i, work + at);
-        }
-        t->first[count] = at;
-        t->count = count;
-        t->work_count = at;
-        status = weft_cuda_check(
-            d, cudaMemcpyAsync(t->work, work, at * sizeof *work, cudaMemcpyHostToDevice, d->stream),
-            "a table");
+    (void)cudaEventSynchronize(t->uploaded);
+    uint64_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        t->first[i] = at;
+        at += work_of(segments + i, 1, of_targets, (uint32_t)i, t->staged_work + at);
     }
-    if (status == WEFT_OK) {
-        status = weft_cuda_check(d,
-                                 cudaMemcpyAsync(t->segments, segments, count * sizeof *segments,
-                                                 cudaMemcpyHostToDevice, d->stream),
-                                 "a table");
-    }
-    if (status == WEFT_OK) {
-        status = weft_cuda_check(d, cudaStreamSynchronize(d->stream), "a table");
-    }
-    weft_memory_release(&d->allocator, work, bytes, WEFT_MEMORY_HOST);
-    return status;
+    t->first[count] = at;
+    t->count = count;
+    t->work_count = at;
+    memcpy(t->staged_segments, segments, count * sizeof *segments);
+    cudaError_t error = cudaMemcpyAsync(t->work, t->staged_work, at * sizeof *t->work,
+                                        cudaMemcpyHostToDevice, d->stream);
+    error = error == cudaSuccess
+                ? cudaMemcpyAsync(t->segments, t->staged_segments, count * sizeof *segments,
+                                  cudaMemcpyHostToDevice, d->stream)
+                : error;
+    error = error == cudaSuccess ? cudaEventRecord(t->uploaded, d->stream) : error;
+    return weft_cuda_check(d, error, "a table");
 }
 
 static weft_status make_table(weft_cuda_device *d, const weft_segment *segments, size_t count,
                               bool of_targets, weft_cuda_table **made)
 {
-    weft_cuda_table *t = weft_memory_allocate(&d->allocator, sizeof *t, WEFT_MEMORY_HOST);
+    weft_cuda_table *t = take_table(d);
     if (t == NULL) {
         return WEFT_E_OUT_OF_MEMORY;
     }
-    *t = (weft_cuda_table){0};
     weft_status status = upload(d, t, segments, count, of_targets);
     if (status != WEFT_OK) {
         destroy_table(d, t);
@@ -286,7 +324,7 @@ static void forget(const weft_device *device, const weft_segment *segments)
         weft_cuda_table *t = *at;
         if (t->host == segments) {
             *at = t->next;
-            destroy_table(d, t);
+            give_back_table(d, t);
             break;
         }
     }
@@ -379,7 +417,7 @@ static void hand_over(weft_cuda_device *d)
             p->to->segment -= p->first_segment;
         }
         if (p->own != NULL) {
-            destroy_table(d, p->own);
+            give_back_table(d, p->own);
         }
     }
     d->pending_count = 0;
@@ -516,6 +554,11 @@ static void destroy(const weft_device *device)
         destroy_table(d, d->tables);
         d->tables = next;
     }
+    while (d->spares != NULL) {
+        weft_cuda_table *next = d->spares->next;
+        destroy_table(d, d->spares);
+        d->spares = next;
+    }
     (void)cudaFreeAsync(d->sums, d->stream);
     (void)cudaStreamSynchronize(d->stream);
     (void)cudaFreeHost(d->pinned);
@@ -534,7 +577,7 @@ static void destroy(const weft_device *device)
 }
 
 /* A pool of its own: what a session gave back stays mapped for the next one, which otherwise pays
- * for the mapping (10 ms for 650 MB), and other users of the device's default pool see nothing of
+ * for the mapping (1.7 ms for 650 MB), and other users of the device's default pool see nothing of
  * it. */
 static cudaError_t open_pool(weft_cuda_device *d, uint64_t keep_bytes)
 {

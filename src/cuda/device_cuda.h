@@ -8,6 +8,7 @@
 #include "weft_kernels.h"
 
 #define WEFT_CUDA_PENDING_MAX 16u
+#define WEFT_CUDA_SPARES_MAX  2u
 
 typedef struct weft_cuda_table { /* of segments in host memory, as device memory has it */
     struct weft_cuda_table *next;
@@ -17,6 +18,9 @@ typedef struct weft_cuda_table { /* of segments in host memory, as device memory
     weft_segment *segments; /* device */
     weft_kernel_work *work; /* device */
     uint64_t *first;        /* host: where each segment's work begins; segments_capacity + 1 */
+    weft_segment *staged_segments; /* page-locked: what is uploaded ... */
+    weft_kernel_work *staged_work;
+    cudaEvent_t uploaded; /* ... until then */
 } weft_cuda_table;
 
 typedef struct weft_cuda_pending { /* a submit whose result is still to be handed over */
@@ -34,10 +38,11 @@ typedef struct weft_cuda_device {
     cudaMemPool_t pool;
     bool put_is_ours;
     cudaEvent_t done, ready;
-    weft_kernel_sums *sums;          /* device */
-    weft_device_result *pinned;      /* WEFT_CUDA_PENDING_MAX, and one for digests of payloads */
-    weft_kernel_diff_result *marked; /* pinned */
-    weft_cuda_table *tables;
+    weft_kernel_sums *sums;           /* device */
+    weft_device_result *pinned;       /* WEFT_CUDA_PENDING_MAX, and one for digests of payloads */
+    weft_kernel_diff_result *marked;  /* pinned */
+    weft_cuda_table *tables, *spares; /* in use; of sessions that are over */
+    size_t spare_count;
     weft_cuda_pending pendings[WEFT_CUDA_PENDING_MAX];
     size_t pending_count;
     bool lost;
