@@ -371,6 +371,37 @@ static void test_creation_with_every_allocation_failing(void **state)
 
 /* A session's memory: at most 14 bytes a changed element beyond the received payload, and the table
  * of tensors. */
+/* The canonical order takes memory of the model's own allocator. */
+static void test_creation_without_memory_for_the_order(void **state)
+{
+    static uint8_t data;
+    test_allocator memory;
+    weft_model *model;
+    weft_trainer *trainer = NULL;
+    weft_worker *worker = NULL;
+    (void)state;
+    test_allocator_start(&memory, 0);
+    assert_int_equal(weft_model_create(&model, &memory.allocator), WEFT_OK);
+    assert_int_equal(
+        weft_model_add(model, &(weft_tensor){.name = "a", .dtype = WEFT_U8, .data = &data}),
+        WEFT_OK);
+    weft_trainer_config of_trainer = WEFT_TRAINER_CONFIG_INIT;
+    weft_worker_config of_worker = WEFT_WORKER_CONFIG_INIT;
+    of_trainer.model = of_worker.model = model;
+    memory.fail_at = memory.calls + 1;
+    assert_int_equal(weft_trainer_create(&trainer, &of_trainer), WEFT_E_OUT_OF_MEMORY);
+    memory.fail_at = memory.calls + 1;
+    assert_int_equal(weft_worker_create(&worker, &of_worker), WEFT_E_OUT_OF_MEMORY);
+    assert_null(trainer);
+    assert_null(worker);
+    assert_int_equal(weft_trainer_create(&trainer, &of_trainer), WEFT_OK);
+    weft_trainer_destroy(trainer);
+    assert_int_equal(weft_worker_create(&worker, &of_worker), WEFT_OK);
+    weft_worker_destroy(worker);
+    weft_model_destroy(model);
+    test_allocator_finish(&memory);
+}
+
 static void test_session_memory(void **state)
 {
     (void)state;
@@ -591,6 +622,7 @@ int main(void)
         cmocka_unit_test(test_trainer_over_budget),
         cmocka_unit_test(test_every_allocation_of_a_push_fails_once),
         cmocka_unit_test(test_creation_with_every_allocation_failing),
+        cmocka_unit_test(test_creation_without_memory_for_the_order),
         cmocka_unit_test(test_session_memory),
         cmocka_unit_test(test_first_message_must_be_hello),
         cmocka_unit_test(test_answer_out_of_phase),
