@@ -228,9 +228,12 @@ static weft_status write_document(weft_plan *plan, const weft_plan_request *requ
     }
     words->count = update->count;
     words->payload_bytes = update->payload_bytes;
+    if (request->vllm && words->count == 0) {
+        return WEFT_OK; /* its form cannot say that nothing changed */
+    }
     size_t length = 0;
     weft_status status = weft_update_write(words, request->model, NULL, 0, &length);
-    if (status == WEFT_OK && length > WEFT_DOCUMENT_MAX) {
+    if (status != WEFT_OK || length > WEFT_DOCUMENT_MAX) { /* or an index that has no form */
         status = WEFT_E_LIMIT;
     }
     char *document = hold(plan, request, length, &status);
@@ -251,8 +254,10 @@ static weft_status write_documents(weft_plan *plan, const weft_plan_request *req
         most = plan->updates[i].count > most ? plan->updates[i].count : most;
     }
     uint64_t bytes = most * sizeof(weft_patch);
+    bool sparse = plan->kind == WEFT_SPARSE;
     weft_update words = {
-        .form = plan->kind == WEFT_SPARSE ? WEFT_FORM_WEFT_COUNTS : WEFT_FORM_WEFT,
+        .form = request->vllm ? (sparse ? WEFT_FORM_VLLM_SPARSE : WEFT_FORM_VLLM_DENSE)
+                              : (sparse ? WEFT_FORM_WEFT_COUNTS : WEFT_FORM_WEFT),
         .kind = plan->kind,
         .has_session = true,
         .epoch = request->epoch,
@@ -344,7 +349,10 @@ weft_status weft_plan_make(weft_plan *plan, const weft_plan_request *request)
     if (status == WEFT_OK) {
         status = write_documents(plan, request);
     }
-    for (size_t i = 0; status == WEFT_OK && i < plan->update_count; i++) {
+    if (status == WEFT_OK && request->vllm && plan->update_count > 1) {
+        status = WEFT_E_LIMIT;
+    }
+    for (size_t i = 0; status == WEFT_OK && !request->vllm && i < plan->update_count; i++) {
         status = digest_payload(plan, request, i);
     }
     if (status == WEFT_OK && plan->where == WEFT_MEMORY_DEVICE && !request->by_transport) {
@@ -410,14 +418,15 @@ const uint8_t *weft_plan_payload(const weft_plan *plan, size_t update, uint64_t 
                                      : dense_run(plan, planned, offset, most, length);
 }
 
-void weft_plan_load(const weft_plan *plan, size_t update, weft_load *load)
+void weft_plan_load(const weft_plan *plan, size_t update, bool vllm_order, weft_load *load)
 {
     const weft_planned_update *planned = &plan->updates[update];
     uint8_t *payload = plan->difference.payload;
     *load = (weft_load){0};
-    if (plan->kind == WEFT_BASELINE) {
+    if (plan->kind == WEFT_BASELINE || vllm_order) {
         load->segments = plan->segments + planned->first;
         load->count = planned->count;
+        load->vllm_order = vllm_order;
     } else if (planned->payload_bytes > 0) {
         load->runs[0] = (weft_run){payload + planned->index_begin, planned->index_bytes};
         load->runs[1] = (weft_run){payload + planned->value_begin,

@@ -51,6 +51,7 @@ typedef struct weft_plan_request {
     const weft_allocator *allocator;
     uint64_t budget_bytes, update_bytes;
     bool by_transport; /* nothing of the payload goes through the control connection */
+    bool vllm; /* the document in vLLM's form; one update; without changes it has no document */
     uint64_t epoch, base_version, base_digest, target_version;
 } weft_plan_request;
 
@@ -62,7 +63,7 @@ void weft_plan_release(weft_plan *plan);
  * zeros (padding). */
 const uint8_t *weft_plan_payload(const weft_plan *plan, size_t update, uint64_t offset,
                                  uint32_t most, uint32_t *length);
-/* What a transport sends of this update. */
-void weft_plan_load(const weft_plan *plan, size_t update, weft_load *load);
+/* What a transport sends of this update; in vLLM's order, or in weft's. */
+void weft_plan_load(const weft_plan *plan, size_t update, bool vllm_order, weft_load *load);
 
 #endif

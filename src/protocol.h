@@ -210,6 +210,9 @@ void weft_trainer_step(weft_trainer_core *core, const weft_input *input, weft_ac
  * UPDATE, and group, rank and ranks to START. */
 void weft_trainer_compose(const weft_trainer_core *core, const weft_action *action,
                           weft_message *message);
+/* The base is another one by now: receivers that know nothing of this protocol hold it. Only when
+ * idle. */
+void weft_trainer_core_rebase(weft_trainer_core *core, uint64_t version, uint64_t digest);
 /* How many workers a push would reach now. */
 uint32_t weft_trainer_core_known(const weft_trainer_core *core);
 

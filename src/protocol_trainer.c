@@ -43,6 +43,13 @@ void weft_trainer_core_open(weft_trainer_core *core, uint32_t link)
     core->slots[link] = WEFT_SLOT_OPEN;
 }
 
+void weft_trainer_core_rebase(weft_trainer_core *core, uint64_t version, uint64_t digest)
+{
+    weft_invariant(!weft_session_active(&core->machine));
+    core->base_version = version;
+    core->base_digest = digest;
+}
+
 static bool has(const weft_trainer_core *core, uint32_t link, uint8_t flag)
 {
     return (core->slots[link] & flag) != 0;

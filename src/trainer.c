@@ -96,7 +96,7 @@ static void send_to(weft_trainer *trainer, uint32_t link, const weft_message *me
 {
     weft_peer *peer = trainer->peers[link];
     weft_message own = *message;
-    char id[WEFT_UNIQUE_ID_TEXT + 1] = "";
+    char id[WEFT_UNIQUE_ID_MAX + 1] = "";
     if (message->type == WEFT_MESSAGE_START && trainer->transport != NULL) {
         weft_trainer_invite(trainer, peer, &own, id);
     }
@@ -287,7 +287,7 @@ static weft_status check_workers(weft_trainer *trainer)
                : refuse(trainer, WEFT_E_NO_WORKERS, "no worker is connected");
 }
 
-static weft_status make_plan(weft_trainer *trainer, weft_kind kind, uint64_t version)
+static weft_status make_plan(weft_trainer *trainer, weft_kind kind, uint64_t version, bool vllm)
 {
     const weft_trainer_core *core = &trainer->core;
     weft_plan plan;
@@ -299,7 +299,8 @@ static weft_status make_plan(weft_trainer *trainer, weft_kind kind, uint64_t ver
                                                    .device = trainer->device,
                                                    .allocator = &trainer->allocator,
                                                    .budget_bytes = trainer->budget_bytes,
-                                                   .update_bytes = trainer->update_bytes,
+                                                   .update_bytes = vllm ? 0 : trainer->update_bytes,
+                                                   .vllm = vllm,
                                                    .by_transport = trainer->transport != NULL,
                                                    .epoch = core->highest_epoch + 1,
                                                    .base_version = core->base_version,
@@ -340,27 +341,52 @@ static void begin_push(weft_trainer *trainer, uint64_t version)
                                 .workers = weft_trainer_core_known(&trainer->core)};
 }
 
+static weft_status check_idle(weft_trainer *trainer)
+{
+    if (weft_session_active(&trainer->core.machine) || trainer->ending ||
+        trainer->vllm != WEFT_VLLM_NONE) {
+        return refuse(trainer, WEFT_E_WRONG_STATE, "a push runs");
+    }
+    return !trainer->base_is_lost
+               ? WEFT_OK
+               : refuse(trainer, WEFT_E_DEVICE_FAILED,
+                        "the device failed while the base was written; a new trainer is needed");
+}
+
+weft_status weft_trainer_plan_vllm(weft_trainer *trainer, weft_kind kind, uint64_t version)
+{
+    weft_status status = check_idle(trainer);
+    return status == WEFT_OK ? make_plan(trainer, kind, version, true) : status;
+}
+
+weft_status weft_trainer_end_plan(weft_trainer *trainer, bool kept, uint64_t version)
+{
+    if (kept) {
+        weft_trainer_core_rebase(&trainer->core, version, trainer->plan.target_digest);
+        do_advance(trainer);
+    }
+    release_plan(trainer); /* after the device has read it */
+    return trainer->base_is_lost ? WEFT_E_DEVICE_FAILED : WEFT_OK;
+}
+
 weft_status weft_trainer_push(weft_trainer *trainer, weft_kind kind, uint64_t version)
 {
     if (trainer == NULL || (kind != WEFT_SPARSE && kind != WEFT_BASELINE)) {
         return WEFT_E_INVALID_ARGUMENT;
     }
-    if (weft_session_active(&trainer->core.machine) || trainer->ending) {
-        return refuse(trainer, WEFT_E_WRONG_STATE, "a push runs");
-    }
-    if (trainer->base_is_lost) {
-        return refuse(trainer, WEFT_E_DEVICE_FAILED,
-                      "the device failed while the base was written; a new trainer is needed");
+    weft_status status = check_idle(trainer);
+    if (status != WEFT_OK) {
+        return status;
     }
     if (trainer->core.highest_epoch == WEFT_EPOCH_MAX) {
         return refuse(trainer, WEFT_E_LIMIT, "the epochs of these workers are used up");
     }
-    weft_status status = check_workers(trainer);
+    status = check_workers(trainer);
     if (status == WEFT_OK) {
         status = weft_trainer_make_group(trainer);
     }
     if (status == WEFT_OK) {
-        status = make_plan(trainer, kind, version);
+        status = make_plan(trainer, kind, version, false);
     }
     if (status != WEFT_OK) {
         return status;

@@ -1,6 +1,7 @@
 /* A trainer's engine: turns bytes and calls into inputs of weft_trainer_step and carries out its
  * actions on plan, base, transport and links. trainer.c owns the life of a trainer, its pushes and
- * actions; trainer_link.c the sans-IO side, trainer_transfer.c its part in collectives. */
+ * actions; trainer_link.c the sans-IO side, trainer_transfer.c its part in collectives,
+ * trainer_vllm.c the push to receivers that are not weft's. */
 #ifndef WEFT_SRC_TRAINER_ENGINE_H
 #define WEFT_SRC_TRAINER_ENGINE_H
 
@@ -23,6 +24,14 @@ typedef struct weft_peer { /* the worker on a link, or the last one that was the
     char text[WEFT_TEXT_MAX + 1];
 } weft_peer;
 
+typedef enum weft_vllm { /* a push to receivers that are not weft's */
+                         WEFT_VLLM_NONE = 0,
+                         WEFT_VLLM_PLANNED,
+                         WEFT_VLLM_SENDING,
+                         WEFT_VLLM_SENT,
+                         WEFT_VLLM_FAILED
+} weft_vllm;
+
 struct weft_trainer {
     weft_trainer_core core;
     weft_plan plan; /* of the running push, or of one that is in doubt */
@@ -30,31 +39,38 @@ struct weft_trainer {
     size_t name_bytes;
     weft_model *model;
     weft_model *base;
-    bool advancing, base_is_lost; /* the device writes the new version into it; or failed to */
-    weft_device_result advanced;
     weft_device_model own_base; /* where the user gave none: base is its model */
     const weft_device *device;
+    weft_device_result advanced;     /* of `advancing` */
     const weft_transport *transport; /* or NULL */
     weft_group group;                /* number 0: none, or given up */
     weft_load load;
-    bool transfer_due, moving; /* to begin when nothing moves; the transport is busy */
-    bool ending;               /* the session is over, and `last` is told when nothing moves */
-    weft_action last;
+    weft_action last; /* of the session that is `ending` */
+    uint64_t vllm_version;
     weft_allocator allocator;
     weft_hooks hooks;
     uint64_t budget_bytes, update_bytes;
-    uint32_t timeout_ms, keepalive_ms;
     uint64_t now_ns, began_ns;
-    bool planned; /* a push began, and no tick has passed the time that its plan took */
+    uint64_t state_range; /* weft_device_mark */
     weft_peer *peers[WEFT_WORKERS_MAX];
     uint32_t peers_end; /* one past the last slot that was ever used */
-    weft_detail detail;
-    uint64_t state_range; /* weft_device_mark */
-    bool pushed;          /* there was a push */
+    uint32_t timeout_ms, keepalive_ms;
+    weft_vllm vllm;
+    bool advancing, base_is_lost; /* the device writes the new version into it; or failed to */
+    bool transfer_due, moving;    /* to begin when nothing moves; the transport is busy */
+    bool ending;                  /* the session is over, and `last` is told when nothing moves */
+    bool planned; /* a push began, and no tick has passed the time that its plan took */
+    bool pushed;  /* there was a push */
     weft_push push;
+    weft_detail detail;
 };
 
 void weft_trainer_drive(weft_trainer *trainer, const weft_input *input);
+/* What a push does first: refuses where one runs, and makes the plan, in vLLM's words. */
+weft_status weft_trainer_plan_vllm(weft_trainer *trainer, weft_kind kind, uint64_t version);
+/* The plan is over, without a session; kept: its version is the base from now on. Waits for the
+ * device. Returns: DEVICE_FAILED. */
+weft_status weft_trainer_end_plan(weft_trainer *trainer, bool kept, uint64_t version);
 /* Asks transport and device, and carries out what waits for them. */
 void weft_trainer_poll_work(weft_trainer *trainer);
 /* One of them is busy, and wants to be asked again at once. */
@@ -71,7 +87,7 @@ void weft_trainer_cancel_transfer(weft_trainer *trainer);
 void weft_trainer_poll_transfer(weft_trainer *trainer);
 /* START of a collective: this worker's place in the group. */
 void weft_trainer_invite(const weft_trainer *trainer, const weft_peer *peer, weft_message *start,
-                         char text[WEFT_UNIQUE_ID_TEXT + 1]);
+                         char text[WEFT_UNIQUE_ID_MAX + 1]);
 void weft_trainer_trace(const weft_trainer *trainer, weft_trace_kind kind, uint32_t link,
                         const weft_message *message, weft_status status);
 

@@ -17,7 +17,8 @@ static bool is_member(const weft_trainer *trainer, uint32_t link)
 static bool is_same_group(const weft_trainer *trainer)
 {
     uint32_t members = 0;
-    if (trainer->group.number == 0) {
+    if (trainer->group.number == 0 ||
+        trainer->transport->group(trainer->transport) != trainer->group.number) {
         return false;
     }
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
@@ -54,7 +55,7 @@ weft_status weft_trainer_make_group(weft_trainer *trainer)
 }
 
 void weft_trainer_invite(const weft_trainer *trainer, const weft_peer *peer, weft_message *start,
-                         char text[WEFT_UNIQUE_ID_TEXT + 1])
+                         char text[WEFT_UNIQUE_ID_MAX + 1])
 {
     start->group = trainer->group.number;
     start->rank = peer->rank;
@@ -74,7 +75,7 @@ static void transfer_failed(weft_trainer *trainer)
 static void begin(weft_trainer *trainer)
 {
     trainer->transfer_due = false;
-    weft_plan_load(&trainer->plan, trainer->core.update, &trainer->load);
+    weft_plan_load(&trainer->plan, trainer->core.update, false, &trainer->load);
     if (trainer->plan.updates[trainer->core.update].payload_bytes == 0) {
         return; /* nothing moves; every worker knows */
     }
@@ -100,6 +101,9 @@ void weft_trainer_cancel_transfer(weft_trainer *trainer)
 
 void weft_trainer_poll_transfer(weft_trainer *trainer)
 {
+    if (trainer->vllm != WEFT_VLLM_NONE) {
+        return; /* its own poll */
+    }
     if (trainer->moving) {
         weft_poll poll = trainer->transport->poll(trainer->transport, NULL);
         bool cancelled = trainer->group.number == 0;

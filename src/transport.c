@@ -1,8 +1,13 @@
 #include "transport.h"
 
+#include <string.h>
+
+#include "base64.h"
 #include "clock.h"
 
 #define NS_PER_MS UINT64_C(1000000)
+
+_Static_assert(WEFT_BASE64_LENGTH(WEFT_UNIQUE_ID_BYTES) == WEFT_UNIQUE_ID_MAX, "base64 of an id");
 
 void weft_transport_settle(const weft_transport *transport, uint32_t timeout_ms)
 {
@@ -10,6 +15,61 @@ void weft_transport_settle(const weft_transport *transport, uint32_t timeout_ms)
     transport->cancel(transport);
     while (transport->poll(transport, NULL) == WEFT_POLL_AGAIN && weft_clock_ns() < end_ns) {
     }
+}
+
+/* The number is one that no epoch has; groups of the same one differ by their ids. To move nothing
+ * is to connect. */
+weft_status weft_transport_join(const weft_transport *transport, const char *unique_id,
+                                uint32_t rank, uint32_t ranks)
+{
+    static const weft_load nothing;
+    weft_group group = {.number = UINT64_MAX, .rank = rank, .ranks = ranks, .greets = true};
+    if (transport == NULL || unique_id == NULL || ranks < 2 || rank >= ranks ||
+        !weft_base64_decode(unique_id, strlen(unique_id), group.unique_id, WEFT_UNIQUE_ID_BYTES)) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    if (transport->poll(transport, NULL) != WEFT_POLL_DONE) {
+        return WEFT_E_WRONG_STATE;
+    }
+    transport->join(transport, &group);
+    return transport->begin(transport, &nothing);
+}
+
+weft_status weft_transport_poll(const weft_transport *transport)
+{
+    if (transport == NULL) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    switch (transport->poll(transport, NULL)) {
+    case WEFT_POLL_AGAIN:
+        return WEFT_AGAIN;
+    case WEFT_POLL_DONE:
+        return transport->group(transport) != 0 ? WEFT_OK : WEFT_E_COLLECTIVE;
+    case WEFT_POLL_GONE:
+        break;
+    }
+    return WEFT_E_COLLECTIVE;
+}
+
+void weft_transport_leave(const weft_transport *transport)
+{
+    if (transport != NULL) {
+        transport->cancel(transport);
+    }
+}
+
+weft_status weft_transport_unique_id(const weft_transport *transport,
+                                     char unique_id[WEFT_UNIQUE_ID_MAX + 1])
+{
+    uint8_t id[WEFT_UNIQUE_ID_BYTES];
+    if (transport == NULL || unique_id == NULL) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    weft_status status = transport->invite(transport, id);
+    if (status == WEFT_OK) {
+        weft_base64_encode(id, sizeof id, unique_id);
+    }
+    return status;
 }
 
 void weft_transport_destroy(const weft_transport *transport)

@@ -12,7 +12,6 @@
 #include "weft.h"
 
 #define WEFT_UNIQUE_ID_BYTES 128u /* of an ncclUniqueId */
-#define WEFT_UNIQUE_ID_TEXT  172u /* of its base64 */
 
 /* The ranks that move something together. */
 typedef struct weft_group {
@@ -45,6 +44,8 @@ struct weft_transport {
     /* From now on of this group; if it is another one than before, the old connection is given up.
      * Only when nothing moves. */
     void (*join)(const weft_transport *transport, const weft_group *group);
+    /* The number of the group that it is in; 0: none. */
+    uint64_t (*group)(const weft_transport *transport);
     /* Begins: rank 0 sends, the others receive. Only when nothing moves.
      * Returns: COLLECTIVE; it must then be cancelled. */
     weft_status (*begin)(const weft_transport *transport, const weft_load *load);

@@ -73,10 +73,11 @@ void weft_update_release(weft_update *update, const weft_allocator *allocator);
  * Returns: SIZE_OVERFLOW. */
 weft_status weft_update_layout(const weft_model *model, weft_update *update);
 
-/* Writes weft's own form (canonical JSON) of an update: with counts if that is its form, otherwise
- * with patches. Counts need a sparse update with its patches in the canonical order of the model,
- * which must be sorted. buffer may be NULL: then only *length is computed.
- * Returns: INVALID_ARGUMENT when capacity is too small, or counts cannot say this update. */
+/* Writes the update in its form (canonical JSON): weft's with counts or with patches, vLLM's sparse
+ * or dense one. Counts need a sparse update with its patches in the canonical order of the model,
+ * which must be sorted; vLLM's forms need a patch, and indices of 4 bytes. buffer may be NULL: then
+ * only *length is computed.
+ * Returns: INVALID_ARGUMENT when capacity is too small, or the form cannot say this update. */
 weft_status weft_update_write(const weft_update *update, const weft_model *model, char *buffer,
                               size_t capacity, size_t *length);
 

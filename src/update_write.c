@@ -1,6 +1,6 @@
 /* Weft's own form of an update, in its canonical notation: JSON with keys in the order of
- * spec/metadata.md, a few lines for the session, one for each patch or for each string of counts.
- * The same update gives the same bytes. */
+ * spec/metadata.md, a few lines for the session, one for each patch or for each string of counts;
+ * and vLLM's forms, a line for each column. The same update gives the same bytes. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -68,15 +68,21 @@ static void put_string(writer *w, const char *text)
     }
 }
 
-static void put_patch(writer *w, const weft_patch *patch, const weft_tensor *tensor)
+static void put_shape(writer *w, const weft_tensor *tensor)
 {
-    put_bytes(w, "{\"name\": \"", 10);
-    put_string(w, tensor->name);
-    put(w, "\", \"dtype\": \"%s\", \"shape\": [", weft_dtype_name(tensor->dtype));
+    put(w, "[");
     for (uint32_t i = 0; i < tensor->rank; i++) {
         put(w, "%s%" PRIu64, i > 0 ? ", " : "", tensor->shape[i]);
     }
     put(w, "]");
+}
+
+static void put_patch(writer *w, const weft_patch *patch, const weft_tensor *tensor)
+{
+    put_bytes(w, "{\"name\": \"", 10);
+    put_string(w, tensor->name);
+    put(w, "\", \"dtype\": \"%s\", \"shape\": ", weft_dtype_name(tensor->dtype));
+    put_shape(w, tensor);
     if (patch->index_bytes > 0) {
         put(w, ", \"count\": %" PRIu64 ", \"index\": \"int%d\"", patch->count,
             8 * patch->index_bytes);
@@ -151,10 +157,62 @@ static bool put_counts(writer *w, const weft_update *update, const weft_model *m
     return true;
 }
 
+/* ---- vLLM's columns ---- */
+
+static void put_columns(writer *w, const weft_update *update, const weft_model *model)
+{
+    static const char *const names[] = {"names", "dtype_names", "shapes", "num_updates_list"};
+    unsigned columns = update->form == WEFT_FORM_VLLM_SPARSE ? 4 : 3;
+    for (unsigned column = 0; column < columns; column++) {
+        put(w, "%s\"%s\": [", column > 0 ? "],\n" : "{", names[column]);
+        for (size_t i = 0; i < update->count; i++) {
+            const weft_patch *patch = &update->patches[i];
+            const weft_tensor *tensor = weft_model_tensor(model, patch->tensor);
+            put(w, "%s", i > 0 ? ", " : "");
+            if (column == 0) {
+                put(w, "\"");
+                put_string(w, tensor->name);
+                put(w, "\"");
+            } else if (column == 1) {
+                put(w, "\"%s\"", weft_dtype_name(tensor->dtype));
+            } else if (column == 2) {
+                put_shape(w, tensor);
+            } else {
+                put(w, "%" PRIu64, patch->count);
+            }
+        }
+    }
+    put(w, "]}\n");
+}
+
+static bool is_vllm(weft_update_form form)
+{
+    return form == WEFT_FORM_VLLM_SPARSE || form == WEFT_FORM_VLLM_DENSE;
+}
+
+/* int32 indices, and at least one tensor. */
+static bool vllm_can_say(const weft_update *update)
+{
+    bool valid = update->count > 0 &&
+                 (update->form == WEFT_FORM_VLLM_SPARSE) == (update->kind == WEFT_SPARSE);
+    for (size_t i = 0; i < update->count; i++) {
+        valid = valid && update->patches[i].index_bytes <= 4;
+    }
+    return valid;
+}
+
 weft_status weft_update_write(const weft_update *update, const weft_model *model, char *buffer,
                               size_t capacity, size_t *length)
 {
     writer w = {.buffer = buffer, .capacity = capacity};
+    if (is_vllm(update->form)) {
+        put_columns(&w, update, model);
+        if (!vllm_can_say(update) || (buffer != NULL && w.length > capacity)) {
+            return WEFT_E_INVALID_ARGUMENT;
+        }
+        *length = w.length;
+        return WEFT_OK;
+    }
     bool counts = update->form == WEFT_FORM_WEFT_COUNTS;
     bool valid = !counts || update->kind == WEFT_SPARSE;
 

@@ -258,8 +258,8 @@ typedef struct weft_nccl_config {
         .size = sizeof(weft_nccl_config)                                                           \
     }
 
-/* For one worker or one trainer. Returns: INVALID_ARGUMENT, NO_TRANSPORT (this build or this
- * machine has no NCCL), OUT_OF_MEMORY, DEVICE_FAILED. */
+/* For one worker or one trainer, or by itself. Returns: INVALID_ARGUMENT, NO_TRANSPORT (this build
+ * or this machine has no NCCL), OUT_OF_MEMORY, DEVICE_FAILED. */
 WEFT_API weft_status weft_transport_nccl_create(const weft_transport **transport,
                                                 const weft_nccl_config *config);
 /* Destroy its worker or trainer first, and its device after it. Waits for communicators that are
@@ -268,6 +268,27 @@ WEFT_API void weft_transport_destroy(const weft_transport *transport);
 /* The last failure in words, with NCCL's text, or "". Valid until the next call that uses the
  * transport. */
 WEFT_API const char *weft_transport_text(const weft_transport *transport);
+
+/* vLLM's rendezvous, for sessions that a control plane of the process's own drives (section 5) and
+ * for receivers that are not weft's (section 6): every rank joins with the same unique id, at the
+ * same time, and a one-element all-reduce follows. Begins, and does not wait: weft_transport_poll.
+ * A weft trainer's START, which names a group of its own, takes the transport out of this one.
+ * unique_id: nccl_unique_id_b64, the base64 of the 128 bytes of an ncclUniqueId.
+ * Returns: INVALID_ARGUMENT (unique_id; rank is not below ranks; ranks < 2), WRONG_STATE (something
+ * moves), COLLECTIVE. */
+WEFT_API weft_status weft_transport_join(const weft_transport *transport, const char *unique_id,
+                                         uint32_t rank, uint32_t ranks);
+/* Returns: WEFT_AGAIN while it connects; WEFT_OK: all ranks are there; COLLECTIVE: it failed, or
+ * was left. Who waits too long calls weft_transport_leave. */
+WEFT_API weft_status weft_transport_poll(const weft_transport *transport);
+/* Gives the group up, whatever moves; after it poll until something else than WEFT_AGAIN comes. Not
+ * while a session of its worker or trainer moves something: abort that. */
+WEFT_API void weft_transport_leave(const weft_transport *transport);
+/* A unique id for weft_transport_join, for rank 0 to hand out; NUL-terminated.
+ * Returns: COLLECTIVE. */
+#define WEFT_UNIQUE_ID_MAX 172u /* characters */
+WEFT_API weft_status weft_transport_unique_id(const weft_transport *transport,
+                                              char unique_id[WEFT_UNIQUE_ID_MAX + 1]);
 
 /* Digest of the whole content, every element read once. Formula and strength: spec/protocol.md,
  * "Model digest". Digests of the parts of a model add up to that of the whole.
@@ -384,6 +405,9 @@ typedef struct weft_session {
     bool check_target;      /* before anything is written, compare the content that would be ... */
     uint64_t target_digest; /* ... with this */
     uint32_t timeout_ms;    /* 0: the worker's own */
+    bool
+        receives; /* payloads come by the worker's transport: weft_worker_update_receive in place of
+                      weft_worker_update */
 } weft_session;
 
 #define WEFT_SESSION_INIT                                                                          \
@@ -391,8 +415,8 @@ typedef struct weft_session {
         .size = sizeof(weft_session), .kind = WEFT_SPARSE                                          \
     }
 
-/* Returns: WRONG_STATE, BUSY, STALE_EPOCH, BASE_MISMATCH, TORN, LOST, INVALID_ARGUMENT. After any
- * of them nothing has changed. */
+/* Returns: WRONG_STATE, BUSY, STALE_EPOCH, BASE_MISMATCH, TORN, LOST, TRANSPORT (receives, and the
+ * worker has none), INVALID_ARGUMENT. After any of them nothing has changed. */
 WEFT_API weft_status weft_worker_start(weft_worker *worker, const weft_session *session);
 /* document: any form of spec/metadata.md. payload: host memory in the layout of spec/metadata.md,
  * "Payload": the indices of all patches, then the values of all patches. Both are read during the
@@ -403,6 +427,14 @@ WEFT_API weft_status weft_worker_start(weft_worker *worker, const weft_session *
 WEFT_API weft_status weft_worker_update(weft_worker *worker, const char *document,
                                         size_t document_length, const void *payload,
                                         size_t payload_length);
+/* As weft_worker_update, but the payload is broadcast by rank 0 of the group of
+ * weft_transport_join, in vLLM's order: for each tensor of the document its indices (int32), then
+ * its values, each in a broadcast of its own. It is staged, checked and kept back like any other.
+ * Always begins with WEFT_AGAIN (see weft_worker_poll), and needs weft_worker_tick for its
+ * deadline; after a fault the group is gone, and a new one must be joined.
+ * Returns: as weft_worker_update, and COLLECTIVE. */
+WEFT_API weft_status weft_worker_update_receive(weft_worker *worker, const char *document,
+                                                size_t document_length);
 /* Writes, checks and commits.
  * Returns: WRONG_STATE (nothing has changed); DIGEST_MISMATCH, BASELINE_INCOMPLETE, DEVICE_FAILED
  * (rolled back, idle; condition says if even that failed); WEFT_AGAIN (see weft_worker_poll). */
@@ -483,6 +515,34 @@ WEFT_API weft_status weft_trainer_result(const weft_trainer *trainer, weft_push 
 /* Ends the running push: everybody back to the base. Returns: WRONG_STATE if none runs or it is
  * decided already. */
 WEFT_API weft_status weft_trainer_abort(weft_trainer *trainer);
+
+/* A push to receivers that are not weft's: they speak vLLM's order on the wire (reference: vLLM's
+ * sparse_nccl and nccl weight transfer), and their control plane is the caller's business. They
+ * give no answer, so this is no session: nobody but the caller can say whether they hold the
+ * update.
+ *
+ *      weft_transport_join(transport, id, 0, ranks), while they get init_info
+ *      weft_trainer_vllm_plan(trainer, kind, version, &update_info, &length)
+ *      POST /update_weights {"update_info": ...}
+ *      weft_trainer_vllm_send(trainer), then weft_trainer_vllm_poll until it is over
+ *      POST /finish_weight_update
+ *      weft_trainer_vllm_end(trainer, true): the base advances; or false, and it is what it was
+ *
+ * plan: diff. *update_info is JSON, the trainer's, until end; NULL and 0 if nothing changed. vLLM's
+ * indices are int32: a tensor of 2^31 elements or more that changed is LIMIT.
+ * Returns: WRONG_STATE (a push runs), TRANSPORT (the trainer has none), LIMIT, OVER_BUDGET,
+ * OUT_OF_MEMORY, SIZE_OVERFLOW, DEVICE_FAILED, INVALID_ARGUMENT. After any of them nothing has
+ * changed. */
+WEFT_API weft_status weft_trainer_vllm_plan(weft_trainer *trainer, weft_kind kind, uint64_t version,
+                                            const char **update_info, size_t *length);
+/* Begins to broadcast. Returns: WRONG_STATE, COLLECTIVE. */
+WEFT_API weft_status weft_trainer_vllm_send(weft_trainer *trainer);
+/* Returns: WEFT_AGAIN; WEFT_OK: all is sent; COLLECTIVE; WRONG_STATE: nothing was sent. Who waits
+ * too long calls weft_trainer_vllm_end. */
+WEFT_API weft_status weft_trainer_vllm_poll(weft_trainer *trainer);
+/* Ends it. What still moves is cancelled, and with it the group; that waits, at most timeout_ms.
+ * Returns: WRONG_STATE (there was no plan; or kept, and not all of it was sent), DEVICE_FAILED. */
+WEFT_API weft_status weft_trainer_vllm_end(weft_trainer *trainer, bool kept);
 
 typedef struct weft_trainer_info {
     weft_state state;

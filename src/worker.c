@@ -396,6 +396,12 @@ void weft_worker_drive_ready(weft_worker *worker)
 
 /* ---- Document and payload ---- */
 
+/* A control plane of the process's own announces no length where it has no bytes to give. */
+static bool is_received_locally(const weft_worker_core *core)
+{
+    return core->owner == WEFT_LINK_LOCAL && core->transport == WEFT_TRANSPORT_NCCL;
+}
+
 /* A weft document repeats what START said; a contradiction means that trainer and session have
  * drifted apart. */
 static weft_status check_session(weft_worker *worker, const weft_update *update)
@@ -431,7 +437,7 @@ static weft_status check_session(weft_worker *worker, const weft_update *update)
                             "the document builds on version %" PRIu64 " (digest 0x%016" PRIx64
                             "), and the session on version %" PRIu64 " (digest 0x%016" PRIx64 ")",
                             update->base_version, update->base_digest, core->version, core->digest);
-    } else if (update->payload_bytes != core->payload_bytes) {
+    } else if (update->payload_bytes != core->payload_bytes && !is_received_locally(core)) {
         status = weft_detail_set(&worker->detail, WEFT_E_META_WRONG_LAYOUT,
                                  "the document's patches take %" PRIu64 " bytes, and %" PRIu64
                                  " were announced",

@@ -43,13 +43,19 @@ weft_status weft_worker_start(weft_worker *worker, const weft_session *session)
     if (is_owner(worker)) {
         return wrong_state(worker, "weft_worker_start");
     }
+    if (session->receives && worker->transport == NULL) {
+        return weft_detail_set(&worker->detail, WEFT_E_TRANSPORT,
+                               "the session receives by a transport, and worker %s has none",
+                               worker->name);
+    }
     worker->local_finish = false;
     const weft_worker_core *core = &worker->core;
     weft_message start = {
         .type = WEFT_MESSAGE_START,
         .epoch = session->epoch != 0 ? session->epoch : core->last_epoch + 1,
         .kind = (uint8_t)session->kind,
-        .transport = WEFT_TRANSPORT_TCP, /* bytes from memory come as those of frames would */
+        /* bytes from memory come as those of frames would */
+        .transport = session->receives ? WEFT_TRANSPORT_NCCL : WEFT_TRANSPORT_TCP,
         .base_version = session->check_base ? session->base_version : core->version,
         .base_digest = session->check_base ? session->base_digest : core->digest,
         .target_version = session->target_version,
@@ -79,30 +85,59 @@ static weft_status give(weft_worker *worker, weft_message_type type, const uint8
     return status;
 }
 
-weft_status weft_worker_update(weft_worker *worker, const char *document, size_t document_length,
-                               const void *payload, size_t payload_length)
+static weft_status announce(weft_worker *worker, const char *document, size_t document_length,
+                            uint64_t payload_length)
 {
-    if (worker == NULL || document == NULL || document_length == 0 ||
-        (payload == NULL && payload_length > 0)) {
-        return WEFT_E_INVALID_ARGUMENT;
-    }
-    if (!is_owner(worker) || weft_worker_is_busy(worker)) {
-        return wrong_state(worker, "weft_worker_update");
-    }
     weft_message update = {.type = WEFT_MESSAGE_UPDATE,
                            .epoch = worker->core.epoch,
                            .update = worker->core.update,
                            .document_bytes = document_length,
                            .payload_bytes = payload_length};
-    static const uint8_t NOTHING[1];
     weft_status status = tell(worker, &update, false);
-    if (status == WEFT_OK) {
-        status = give(worker, WEFT_MESSAGE_DOCUMENT, (const uint8_t *)document, document_length);
+    return status == WEFT_OK
+               ? give(worker, WEFT_MESSAGE_DOCUMENT, (const uint8_t *)document, document_length)
+               : status;
+}
+
+/* May an update begin, with a payload of this kind? */
+static bool takes_update(const weft_worker *worker, uint8_t transport)
+{
+    return is_owner(worker) && !weft_worker_is_busy(worker) && worker->core.transport == transport;
+}
+
+weft_status weft_worker_update(weft_worker *worker, const char *document, size_t document_length,
+                               const void *payload, size_t payload_length)
+{
+    static const uint8_t NOTHING[1];
+    if (worker == NULL || document == NULL || document_length == 0 ||
+        (payload == NULL && payload_length > 0)) {
+        return WEFT_E_INVALID_ARGUMENT;
     }
+    if (!takes_update(worker, WEFT_TRANSPORT_TCP)) {
+        return wrong_state(worker, "weft_worker_update");
+    }
+    weft_status status = announce(worker, document, document_length, payload_length);
     if (status == WEFT_OK) {
         status =
             give(worker, WEFT_MESSAGE_PAYLOAD, payload != NULL ? payload : NOTHING, payload_length);
     }
+    return status == WEFT_OK ? weft_worker_poll(worker) : status;
+}
+
+/* How long the payload is follows from the document alone. */
+weft_status weft_worker_update_receive(weft_worker *worker, const char *document,
+                                       size_t document_length)
+{
+    if (worker == NULL || document == NULL || document_length == 0) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    if (!takes_update(worker, WEFT_TRANSPORT_NCCL)) {
+        return wrong_state(worker, "weft_worker_update_receive");
+    }
+    weft_status status = announce(worker, document, document_length, 0);
+    weft_message go = {
+        .type = WEFT_MESSAGE_PAYLOAD, .epoch = worker->core.epoch, .update = worker->core.update};
+    status = status == WEFT_OK ? tell(worker, &go, false) : status;
     return status == WEFT_OK ? weft_worker_poll(worker) : status;
 }
 

@@ -26,7 +26,7 @@ static weft_status read_group(weft_worker *worker, const weft_message *start, co
                                "START has rank %u of %u and a unique id of %zu characters; a rank "
                                "from 1 below the number of ranks and %u characters of base64 are "
                                "expected",
-                               group->rank, group->ranks, strlen(text), WEFT_UNIQUE_ID_TEXT);
+                               group->rank, group->ranks, strlen(text), WEFT_UNIQUE_ID_MAX);
     }
     return WEFT_OK;
 }

@@ -134,6 +134,11 @@ static void join(const weft_transport *transport, const weft_group *group)
     }
 }
 
+static uint64_t group_number(const weft_transport *transport)
+{
+    return of(transport)->group.number;
+}
+
 static weft_status begin(const weft_transport *transport, const weft_load *load)
 {
     collective_rank *rank = of(transport);
@@ -258,6 +263,7 @@ const weft_transport *collective_transport(collective *c, unsigned place)
                                        .context = rank,
                                        .invite = invite,
                                        .join = join,
+                                       .group = group_number,
                                        .begin = begin,
                                        .poll = poll,
                                        .cancel = cancel,

@@ -350,7 +350,7 @@ static void test_malformed_groups(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         const uint8_t id[WEFT_UNIQUE_ID_BYTES] = {1, 2, 3};
-        uint8_t frame[WEFT_FRAME_HEAD_MAX + WEFT_UNIQUE_ID_TEXT + 1];
+        uint8_t frame[WEFT_FRAME_HEAD_MAX + WEFT_UNIQUE_ID_MAX + 1];
         weft_message start = {.type = WEFT_MESSAGE_START,
                               .epoch = 9,
                               .kind = WEFT_BASELINE,
@@ -359,7 +359,7 @@ static void test_malformed_groups(void **state)
                               .group = 9,
                               .rank = wrong[i].rank,
                               .ranks = wrong[i].ranks,
-                              .tail = (uint32_t)(WEFT_UNIQUE_ID_TEXT - wrong[i].cut)};
+                              .tail = (uint32_t)(WEFT_UNIQUE_ID_MAX - wrong[i].cut)};
         uint32_t link;
         weft_worker *worker = w->workers[0].worker;
         size_t head = weft_frame_encode_head(&start, frame);

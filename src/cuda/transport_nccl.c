@@ -389,6 +389,11 @@ static void join(const weft_transport *transport, const weft_group *group)
     }
 }
 
+static uint64_t group_number(const weft_transport *transport)
+{
+    return of(transport)->group.number;
+}
+
 static weft_status begin(const weft_transport *transport, const weft_load *load)
 {
     weft_nccl *n = of(transport);
@@ -457,6 +462,7 @@ static weft_status open_streams(weft_nccl *n)
 static const weft_transport FACE = {.name = "nccl",
                                     .invite = invite,
                                     .join = join,
+                                    .group = group_number,
                                     .begin = begin,
                                     .poll = poll,
                                     .cancel = cancel,
