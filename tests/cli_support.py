@@ -22,6 +22,13 @@ SEED = int(os.environ.get("WEFT_SEED", "20261124"))
 WIDTHS = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "I16": 2, "I32": 4, "I64": 8,
           "BOOL": 1}
 
+# Of processes that use a GPU: a sanitizer's shadow lies where CUDA wants its addresses, and the driver keeps what it allocates.
+GPU_SANITIZER = {"ASAN_OPTIONS": "protect_shadow_gap=0:detect_leaks=0"}
+
+
+def has_gpu():
+    return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+
 
 # ---- safetensors, written and read without weft ----
 

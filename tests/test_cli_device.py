@@ -6,11 +6,7 @@ import pathlib
 import tempfile
 import unittest
 
-from cli_support import SEED, Folder, Relay, Servers, objects, weft, write_file
-
-
-def has_gpu():
-    return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+from cli_support import GPU_SANITIZER, SEED, Folder, Relay, Servers, has_gpu, objects, weft, write_file
 
 
 class NoDevice(Folder):
@@ -39,9 +35,6 @@ class NoDevice(Folder):
 
 class GpuServers(Servers):
     """Skipped where there is no GPU."""
-    # A sanitizer's shadow lies where CUDA wants its addresses, and the driver keeps what it allocates.
-    SANITIZER = {"ASAN_OPTIONS": "protect_shadow_gap=0:detect_leaks=0"}
-
     @classmethod
     def setUpClass(cls):
         if os.environ.get("WEFT_HAS_CUDA") == "0":
@@ -49,7 +42,7 @@ class GpuServers(Servers):
         if not has_gpu():
             raise unittest.SkipTest("there is no GPU here (no /dev/nvidia0)")
         cls.saved = dict(os.environ)
-        os.environ.update(cls.SANITIZER)
+        os.environ.update(GPU_SANITIZER)
 
     @classmethod
     def tearDownClass(cls):
