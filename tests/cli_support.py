@@ -22,6 +22,13 @@ SEED = int(os.environ.get("WEFT_SEED", "20261124"))
 WIDTHS = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "I16": 2, "I32": 4, "I64": 8,
           "BOOL": 1}
 
+# Of processes that use a GPU: a sanitizer's shadow lies where CUDA wants its addresses, and the driver keeps what it allocates.
+GPU_SANITIZER = {"ASAN_OPTIONS": "protect_shadow_gap=0:detect_leaks=0"}
+
+
+def has_gpu():
+    return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+
 
 # ---- safetensors, written and read without weft ----
 
@@ -80,8 +87,13 @@ def changed_model(draw, tensors, share=0.1):
 
 # ---- running the tool ----
 
-def weft(*arguments, stdin=b""):
-    done = subprocess.run([CLI, *map(str, arguments)], input=stdin, capture_output=True, check=False, timeout=WAIT_S)
+def environment(more):
+    return None if more is None else {**os.environ, **more}
+
+
+def weft(*arguments, stdin=b"", env=None):
+    done = subprocess.run([CLI, *map(str, arguments)], input=stdin, capture_output=True, check=False, timeout=WAIT_S,
+                          env=environment(env))
     assert b"\r" not in done.stderr and b"\x1b" not in done.stderr, "progress in a pipe"
     done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
     return done
@@ -148,9 +160,9 @@ class Folder(unittest.TestCase):
 
 class Server:
     """weft serve --json, its lines read as they come."""
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, env=None):
         self.process = subprocess.Popen([CLI, "serve", *map(str, arguments), "--listen", "127.0.0.1:0", "--json"],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(env))
         self.events = []
         self.grown = threading.Condition()
         self.reader = threading.Thread(target=self.read, daemon=True)
@@ -202,10 +214,11 @@ class Server:
 class Relay:
     """Stands between trainer and worker. On the first connection it passes everything on until the trainer sends the message
     `cut`: that one only if `passes`, then nothing more. It closes both ends, at once or, if `patient`, when it is closed.
-    Later connections are passed on whole."""
-    START, APPLY, COMMIT = 2, 9, 11
+    Later connections are passed on whole. `tails`: of each message to the worker its number and the bytes of its tail."""
+    NEVER, START, PAYLOAD, APPLY, COMMIT = 0, 2, 7, 9, 11
 
     def __init__(self, server, cut, passes=False, patient=False):
+        self.tails = []
         self.server, self.cut, self.passes, self.patient = server, cut, passes, patient
         self.reached, self.closed = threading.Event(), threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -236,6 +249,7 @@ class Relay:
                 waiting += data
                 while len(waiting) >= 24 and len(waiting) >= 24 + struct.unpack_from("<I", waiting, 8)[0]:
                     frame, waiting = self.split(waiting)
+                    self.tails.append((frame[4], struct.unpack_from("<I", frame, 12)[0]))
                     is_cut = frame[4] == self.cut and not self.reached.is_set()
                     if not is_cut or self.passes:
                         worker.sendall(frame)
@@ -270,13 +284,13 @@ class Servers(Folder):
                 server.process.send_signal(signal.SIGCONT)
                 server.kill()
 
-    def serve(self, *arguments):
-        self.servers.append(Server(*arguments))
+    def serve(self, *arguments, env=None):
+        self.servers.append(Server(*arguments, env=env))
         return self.servers[-1]
 
-    def push(self, servers, *arguments):
+    def push(self, servers, *arguments, env=None):
         addresses = ",".join(s if isinstance(s, str) else s.address for s in servers)
-        done = weft("push", "--to", addresses, "--json", *arguments)
+        done = weft("push", "--to", addresses, "--json", *arguments, env=env)
         self.assertEqual(done.stderr, "")
         told = objects(done.stdout)
         return done.returncode, {w["name"]: w for w in told if w["event"] == "worker"}, told

@@ -1,7 +1,7 @@
 /* weft-demo: real training steps of a real model from a trainer process to three worker processes,
  * two of which are killed at the worst moments. After each step it compares every worker's saved
- * file with the recorded step, byte for byte. Where a GPU is, all weights live on it. Exit status 0
- * only if all of it held. */
+ * file with the recorded step, byte for byte. Where a GPU is, all weights live on it, and NCCL
+ * carries the payload if it is there. Exit status 0 only if all of it held. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@ typedef struct demo {
     uint16_t ports[WORKERS];
     weft_worker_info infos[WORKERS];
     unsigned compared; /* files */
-    bool on_gpu;       /* the weights of all processes */
+    demo_place place;  /* of the weights of all processes */
 } demo;
 
 /* ---- files ---- */
@@ -168,6 +168,18 @@ static void ask_worker(demo *d, unsigned number, bool save, bool die)
     d->infos[number] = reply.worker;
 }
 
+/* Asks until it is idle. That takes no longer than a state may, and a second for NCCL. */
+static void await_idle(demo *d, unsigned number)
+{
+    uint64_t end_ns = weft_net_now_ns() + (DEMO_TIMEOUT_MS + 1000) * UINT64_C(1000000);
+    do {
+        ask_worker(d, number, false, false);
+        if (weft_net_now_ns() > end_ns) {
+            demo_fail("worker %u is still %s", number + 1, weft_state_name(d->infos[number].state));
+        }
+    } while (d->infos[number].state != WEFT_IDLE);
+}
+
 /* Everybody who lives is idle, says this version and outcome, and holds exactly this step. */
 static void check_workers(demo *d, uint64_t version, weft_outcome outcome, unsigned step)
 {
@@ -195,7 +207,7 @@ static void check_workers(demo *d, uint64_t version, weft_outcome outcome, unsig
 static void start_worker(demo *d, unsigned number, const char *model, uint64_t version)
 {
     demo_reply reply;
-    demo_start_worker(&d->workers[number], number + 1, model, version, d->saves[number], d->on_gpu);
+    demo_start_worker(&d->workers[number], number + 1, model, version, d->saves[number], d->place);
     if (!demo_hear(&d->workers[number], &reply)) {
         demo_fail("worker %u did not start", number + 1);
     }
@@ -221,16 +233,26 @@ static void order_push(demo *d, unsigned step, uint64_t version, bool die)
     demo_tell(&d->trainer, &command);
 }
 
-static weft_push push(demo *d, unsigned step, uint64_t version, weft_status expected)
+/* What a push gives when a worker dies in it. Of a broadcast NCCL may see the end before the link
+ * does, on the trainer or on another worker. */
+static bool tells_of_a_death(const demo *d, weft_status status)
+{
+    return status == WEFT_E_LINK_CLOSED ||
+           (d->place.over_nccl && (status == WEFT_E_COLLECTIVE || status == WEFT_E_PEER_FAILED));
+}
+
+static weft_push push(demo *d, unsigned step, uint64_t version, bool dies)
 {
     demo_reply reply;
     order_push(d, step, version, false);
     if (!demo_hear(&d->trainer, &reply)) {
         demo_fail("the trainer is gone");
     }
-    if (reply.push.status != expected) {
-        demo_fail("the push of version %" PRIu64 " gave %s instead of %s: %s", version,
-                  weft_status_name(reply.push.status), weft_status_name(expected), reply.text);
+    bool right = dies ? tells_of_a_death(d, reply.push.status) : reply.push.status == WEFT_OK;
+    if (!right) {
+        demo_fail("the push of version %" PRIu64 " %s gave %s: %s", version,
+                  dies ? "in which a worker died" : "that nobody disturbed",
+                  weft_status_name(reply.push.status), reply.text);
     }
     return reply.push;
 }
@@ -239,7 +261,7 @@ static void three_steps(demo *d)
 {
     for (unsigned step = 1; step <= STEPS; step++) {
         char what[64];
-        weft_push done = push(d, step, step, WEFT_OK);
+        weft_push done = push(d, step, step, false);
         check_workers(d, step, WEFT_OUTCOME_COMMITTED, step);
         (void)snprintf(what, sizeof what, "step %u", step);
         print_row(d, what, &done);
@@ -250,7 +272,7 @@ static void three_steps(demo *d)
 static void kill_a_worker(demo *d)
 {
     ask_worker(d, 2, false, true);
-    weft_push failed = push(d, 2, 4, WEFT_E_LINK_CLOSED);
+    weft_push failed = push(d, 2, 4, true);
     if (!demo_bury(&d->workers[2])) {
         demo_fail("worker 3 was to be killed, and was not");
     }
@@ -259,7 +281,7 @@ static void kill_a_worker(demo *d)
     start_worker(d, 2, d->saves[2], 3);
     connect_trainer(d);
     print_row(d, "it starts again from its last version", NULL);
-    weft_push done = push(d, 2, 4, WEFT_OK);
+    weft_push done = push(d, 2, 4, false);
     check_workers(d, 4, WEFT_OUTCOME_COMMITTED, 2);
     print_row(d, "the same step again", &done);
 }
@@ -272,24 +294,28 @@ static void kill_the_trainer(demo *d)
         demo_fail("the trainer was to be killed, and was not");
     }
     for (unsigned i = 0; i < WORKERS; i++) { /* each sees its link close, and needs no deadline */
-        do {
-            ask_worker(d, i, false, false);
-        } while (d->infos[i].state != WEFT_IDLE);
+        await_idle(d, i);
     }
     check_workers(d, 4, WEFT_OUTCOME_UNCONFIRMED, 2);
     print_row(d, "the trainer is killed before COMMIT", NULL);
-    demo_start_trainer(&d->trainer, d->steps[2], 4, d->on_gpu);
+    demo_start_trainer(&d->trainer, d->steps[2], 4, d->place);
     connect_trainer(d);
-    weft_push done = push(d, 3, 5, WEFT_OK);
+    weft_push done = push(d, 3, 5, false);
     check_workers(d, 5, WEFT_OUTCOME_COMMITTED, 3);
     print_row(d, "a new trainer sends the step", &done);
 }
 
 typedef struct demo_options {
     char data[DEMO_PATH_BYTES];
-    const char *device; /* NULL: cuda where a GPU is, otherwise host */
+    const char *device;    /* NULL: cuda where a GPU is, otherwise host */
+    const char *transport; /* NULL: nccl where the device is cuda and NCCL is, otherwise tcp */
     bool keep;
 } demo_options;
+
+static bool is(const char *text, const char *word)
+{
+    return text != NULL && strcmp(text, word) == 0;
+}
 
 static bool read_options(demo_options *options, int count, char **arguments)
 {
@@ -300,9 +326,11 @@ static bool read_options(demo_options *options, int count, char **arguments)
         } else if (strcmp(arguments[i], "--data") == 0 && more) {
             (void)snprintf(options->data, sizeof options->data, "%s", arguments[++i]);
         } else if (strcmp(arguments[i], "--device") == 0 && more &&
-                   (strcmp(arguments[i + 1], "host") == 0 ||
-                    strcmp(arguments[i + 1], "cuda") == 0)) {
+                   (is(arguments[i + 1], "host") || is(arguments[i + 1], "cuda"))) {
             options->device = arguments[++i];
+        } else if (strcmp(arguments[i], "--transport") == 0 && more &&
+                   (is(arguments[i + 1], "tcp") || is(arguments[i + 1], "nccl"))) {
+            options->transport = arguments[++i];
         } else {
             return false;
         }
@@ -312,25 +340,42 @@ static bool read_options(demo_options *options, int count, char **arguments)
 
 static int print_usage(int count, char **arguments)
 {
-    (void)printf("usage: weft-demo [--data FOLDER] [--device host|cuda] [--keep]\n"
-                 "  --data FOLDER  with base.safetensors and step1..3.patch.safetensors; without\n"
-                 "                 it tests/data/minilm, here or in $WEFT_SOURCE_DIR\n"
-                 "  --device WHAT  where the weights live; without it cuda (GPU 0, which all four\n"
-                 "                 processes share) if there is one, and otherwise host\n"
-                 "  --keep         keep the workers' files, and say where they are\n");
+    (void)printf(
+        "usage: weft-demo [--data FOLDER] [--device host|cuda] [--transport tcp|nccl] [--keep]\n"
+        "  --data FOLDER     with base.safetensors and step1..3.patch.safetensors; without it\n"
+        "                    tests/data/minilm, here or in $WEFT_SOURCE_DIR\n"
+        "  --device WHAT     where the weights live; without it cuda (GPU 0, which all four\n"
+        "                    processes share) if there is one, and otherwise host\n"
+        "  --transport WHAT  what carries the payload; without it nccl if the device is cuda and\n"
+        "                    NCCL is found, and otherwise tcp\n"
+        "  --keep            keep the workers' files, and say where they are\n");
     return count == 2 && strcmp(arguments[1], "--help") == 0 ? 0 : 2;
 }
 
-static void choose_device(demo *d, const char *wanted)
+#define NO_GPU  "there is no GPU that this build can use"
+#define NO_NCCL "there is no NCCL that this build can use (libnccl.so.2)"
+
+/* The best that is here and was not excluded. What was asked for and is not here is an error. */
+static demo_place choose_place(const demo_options *options)
 {
-    bool has_gpu = (wanted == NULL || strcmp(wanted, "cuda") == 0) && demo_has_gpu();
-    if (wanted != NULL && strcmp(wanted, "cuda") == 0 && !has_gpu) {
-        demo_fail("there is no GPU that this build can use; leave --device out, or give it host");
+    bool nccl = is(options->transport, "nccl"), host = is(options->device, "host");
+    if (nccl && host) {
+        demo_fail("--transport nccl moves the memory of GPUs; give it --device cuda, not host");
     }
-    d->on_gpu = has_gpu;
-    const char *why = wanted != NULL ? "" : ": there is no GPU that this build can use";
-    (void)printf("transport tcp, device %s%s\n\n",
-                 has_gpu ? "cuda: all weights lie on GPU 0" : "host", has_gpu ? "" : why);
+    demo_place place = host ? (demo_place){.on_gpu = false} : demo_find_place();
+    if ((nccl || is(options->device, "cuda")) && !place.on_gpu) {
+        demo_fail(NO_GPU "; leave --device and --transport out, or give them host and tcp");
+    }
+    if (nccl && !place.over_nccl) {
+        demo_fail(NO_NCCL "; leave --transport out, or give it tcp");
+    }
+    const char *why = host || place.on_gpu ? "" : ": " NO_GPU;
+    const char *no_nccl =
+        place.on_gpu && !place.over_nccl && options->transport == NULL ? "; " NO_NCCL : "";
+    place.over_nccl = place.over_nccl && !is(options->transport, "tcp");
+    (void)printf("transport %s, device %s%s%s\n\n", place.over_nccl ? "nccl" : "tcp",
+                 place.on_gpu ? "cuda: all weights lie on GPU 0" : "host", why, no_nccl);
+    return place;
 }
 
 int main(int count, char **arguments)
@@ -343,7 +388,7 @@ int main(int count, char **arguments)
         return print_usage(count, arguments);
     }
     static demo d;
-    choose_device(&d, options.device);
+    d.place = choose_place(&options);
     (void)snprintf(d.folder, sizeof d.folder, "/tmp/weft-demo-XXXXXX");
     if (mkdtemp(d.folder) == NULL) {
         demo_fail("cannot make a folder in /tmp");
@@ -356,7 +401,7 @@ int main(int count, char **arguments)
     for (unsigned i = 0; i < WORKERS; i++) {
         start_worker(&d, i, d.steps[0], 0);
     }
-    demo_start_trainer(&d.trainer, d.steps[0], 0, d.on_gpu);
+    demo_start_trainer(&d.trainer, d.steps[0], 0, d.place);
     connect_trainer(&d);
     print_head();
     print_row(&d, "start", NULL);

@@ -15,7 +15,6 @@
 #include "device_model.h"
 
 #define SILENCE_MS 15000 /* after which a process is taken for stuck */
-#define TIMEOUT_MS 5000u /* of each state of a session */
 
 enum { MESSAGE_PAYLOAD = 7 }; /* spec/frames.yaml */
 
@@ -112,21 +111,34 @@ void demo_stop(demo_process *process)
     }
 }
 
-bool demo_has_gpu(void)
+static demo_place find_place(void)
+{
+    const weft_device *device = NULL;
+    const weft_transport *transport = NULL;
+    weft_cuda_config cuda = WEFT_CUDA_CONFIG_INIT;
+    weft_nccl_config nccl = WEFT_NCCL_CONFIG_INIT;
+    demo_place place = {.on_gpu = weft_device_cuda_create(&device, &cuda) == WEFT_OK};
+    if (place.on_gpu) {
+        nccl.device = device;
+        place.over_nccl = weft_transport_nccl_create(&transport, &nccl) == WEFT_OK;
+    }
+    weft_transport_destroy(transport);
+    weft_device_destroy(device);
+    return place;
+}
+
+demo_place demo_find_place(void)
 {
     demo_process probe;
     int socket = start(&probe);
-    bool answer = false;
+    demo_place answer = {.on_gpu = false};
     if (socket >= 0) {
-        const weft_device *device = NULL;
-        weft_cuda_config config = WEFT_CUDA_CONFIG_INIT;
-        answer = weft_device_cuda_create(&device, &config) == WEFT_OK;
+        answer = find_place();
         transmit(socket, &answer, sizeof answer);
-        weft_device_destroy(device);
         exit(0);
     }
     if (!receive(probe.socket, &answer, sizeof answer)) {
-        answer = false; /* it died of the question */
+        answer = (demo_place){.on_gpu = false}; /* it died of the question */
     }
     (void)demo_bury(&probe);
     return answer;
@@ -138,22 +150,39 @@ typedef struct weights {
     weft_file *file;
     weft_model *mapped, *model; /* model: the one that is worked on */
     const weft_device *device;
-    weft_device_model on_gpu; /* zeros: it is not */
+    weft_device_model on_gpu;        /* zeros: it is not */
+    const weft_transport *transport; /* between the GPUs; NULL: tcp only */
 } weights;
 
-static void open_weights(weights *w, const char *path, bool on_gpu)
+/* NCCL takes several ranks on one GPU when each says that it is on another host. It reads its
+ * environment when it is loaded. */
+static void open_nccl(weights *w)
+{
+    weft_nccl_config config = WEFT_NCCL_CONFIG_INIT;
+    char host[32];
+    (void)snprintf(host, sizeof host, "demo-%d", (int)getpid());
+    (void)setenv("NCCL_HOSTID", host, 1);
+    (void)setenv("NCCL_SOCKET_IFNAME", "lo", 1);
+    config.device = w->device;
+    must(weft_transport_nccl_create(&w->transport, &config), "NCCL");
+}
+
+static void open_weights(weights *w, const char *path, demo_place place)
 {
     *w = (weights){.device = weft_device_host()};
     must(weft_file_open(&w->file, path, NULL, NULL), path);
     must(weft_model_create(&w->mapped, NULL), "model");
     must(weft_file_add_to_model(w->file, w->mapped), "model");
     w->model = w->mapped;
-    if (on_gpu) {
+    if (place.on_gpu) {
         weft_cuda_config config = WEFT_CUDA_CONFIG_INIT;
         must(weft_device_cuda_create(&w->device, &config), "GPU");
         must(weft_device_model_create(&w->on_gpu, w->mapped, w->device, NULL, w->device->memory),
              weft_device_text(w->device));
         w->model = w->on_gpu.model;
+    }
+    if (place.over_nccl) {
+        open_nccl(w);
     }
 }
 
@@ -167,6 +196,7 @@ static void save_weights(const weights *w, const char *path)
 
 static void close_weights(weights *w)
 {
+    weft_transport_destroy(w->transport);
     weft_device_model_destroy(&w->on_gpu);
     weft_device_destroy(w->device);
     weft_model_destroy(w->mapped);
@@ -213,13 +243,13 @@ static void die_in_the_middle(void *context, const weft_trace *record)
 {
     const serving *s = context;
     if (s->die && record->kind == WEFT_TRACE_RECEIVED && record->message == MESSAGE_PAYLOAD &&
-        record->offset > 0) {
+        (record->offset > 0 || s->weights.transport != NULL)) { /* nccl: one frame begins it all */
         (void)raise(SIGKILL);
     }
 }
 
 static void serve(int socket, unsigned number, const char *path, uint64_t version,
-                  const char *saves, bool on_gpu)
+                  const char *saves, demo_place place)
 {
     serving s = {.saves = saves};
     weft_worker_config config = WEFT_WORKER_CONFIG_INIT;
@@ -228,12 +258,13 @@ static void serve(int socket, unsigned number, const char *path, uint64_t versio
     demo_command command;
     char name[16];
     (void)snprintf(name, sizeof name, "worker %u", number);
-    open_weights(&s.weights, path, on_gpu);
+    open_weights(&s.weights, path, place);
     config.model = s.weights.model;
     config.device = s.weights.device;
+    config.transport = s.weights.transport;
     config.name = name;
     config.version = version;
-    config.timeout_ms = TIMEOUT_MS;
+    config.timeout_ms = DEMO_TIMEOUT_MS;
     config.hooks = (weft_hooks){.context = &s, .committed = save_later, .trace = die_in_the_middle};
     must(weft_worker_create(&s.worker, &config), "worker");
     must(weft_net_create(&net), "net");
@@ -254,11 +285,11 @@ static void serve(int socket, unsigned number, const char *path, uint64_t versio
 }
 
 void demo_start_worker(demo_process *process, unsigned number, const char *model, uint64_t version,
-                       const char *saves, bool on_gpu)
+                       const char *saves, demo_place place)
 {
     int socket = start(process);
     if (socket >= 0) {
-        serve(socket, number, model, version, saves, on_gpu);
+        serve(socket, number, model, version, saves, place);
         exit(0);
     }
 }
@@ -318,7 +349,7 @@ static void connect_to(training *t, const demo_command *command)
         (void)snprintf(address, sizeof address, "127.0.0.1:%u", t->ports[i]);
         must(weft_net_connect(t->net, t->trainer, address), address);
     }
-    must(weft_net_workers_wait(t->net, t->trainer, 3, (int)TIMEOUT_MS), weft_net_text(t->net));
+    must(weft_net_workers_wait(t->net, t->trainer, 3, (int)DEMO_TIMEOUT_MS), weft_net_text(t->net));
 }
 
 static void push(training *t, const demo_command *command, demo_reply *reply)
@@ -334,16 +365,17 @@ static void push(training *t, const demo_command *command, demo_reply *reply)
     }
 }
 
-static void train(int socket, const char *path, uint64_t version, bool on_gpu)
+static void train(int socket, const char *path, uint64_t version, demo_place place)
 {
     training t = {0};
     weft_trainer_config config = WEFT_TRAINER_CONFIG_INIT;
     demo_command command;
-    open_weights(&t.weights, path, on_gpu);
+    open_weights(&t.weights, path, place);
     config.model = t.weights.model;
     config.device = t.weights.device;
+    config.transport = t.weights.transport;
     config.base_version = version;
-    config.timeout_ms = TIMEOUT_MS;
+    config.timeout_ms = DEMO_TIMEOUT_MS;
     config.hooks = (weft_hooks){.context = &t, .trace = die_when_all_have_applied};
     must(weft_trainer_create(&t.trainer, &config), "trainer");
     must(weft_net_create(&t.net), "net");
@@ -361,11 +393,12 @@ static void train(int socket, const char *path, uint64_t version, bool on_gpu)
     close_weights(&t.weights);
 }
 
-void demo_start_trainer(demo_process *process, const char *model, uint64_t version, bool on_gpu)
+void demo_start_trainer(demo_process *process, const char *model, uint64_t version,
+                        demo_place place)
 {
     int socket = start(process);
     if (socket >= 0) {
-        train(socket, model, version, on_gpu);
+        train(socket, model, version, place);
         exit(0);
     }
 }

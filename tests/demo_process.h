@@ -9,6 +9,7 @@
 #include "weft.h"
 
 #define DEMO_PATH_BYTES 512u
+#define DEMO_TIMEOUT_MS 5000u /* of each state of a session */
 
 typedef enum demo_order {
     DEMO_REPORT = 1, /* worker: say what you hold, and save it to `path` if that is not empty */
@@ -18,7 +19,8 @@ typedef enum demo_order {
 
 typedef struct demo_command {
     demo_order order;
-    bool die; /* REPORT: in the middle of the next payload; PUSH: when all workers have applied */
+    bool die; /* REPORT: in the middle of the next payload, over nccl when all ranks but this one
+                 enter the broadcast; PUSH: when all workers have applied */
     uint64_t version;
     uint16_t ports[3];
     char path[DEMO_PATH_BYTES];
@@ -37,14 +39,21 @@ typedef struct demo_process {
     int socket;
 } demo_process;
 
-/* Asks a process of its own, because CUDA does not survive a fork. */
-bool demo_has_gpu(void);
-/* A worker that holds a model file, in the memory of GPU 0 if on_gpu, and saves each version that
- * it commits to `saves`. Its first reply comes by itself. */
+typedef struct demo_place { /* of weights, and how they get there */
+    bool on_gpu;            /* in the memory of GPU 0, which all processes share */
+    bool over_nccl;         /* the payload is broadcast; otherwise it goes over tcp */
+} demo_place;
+
+/* The best place that this machine and build have. Asks a process of its own, because CUDA does not
+ * survive a fork. */
+demo_place demo_find_place(void);
+/* A worker that holds a model file there, and saves each version that it commits to `saves`. Its
+ * first reply comes by itself. */
 void demo_start_worker(demo_process *process, unsigned number, const char *model, uint64_t version,
-                       const char *saves, bool on_gpu);
+                       const char *saves, demo_place place);
 /* A trainer whose weights and base begin as the content of a model file. */
-void demo_start_trainer(demo_process *process, const char *model, uint64_t version, bool on_gpu);
+void demo_start_trainer(demo_process *process, const char *model, uint64_t version,
+                        demo_place place);
 void demo_tell(const demo_process *process, const demo_command *command);
 /* False when the process is gone; ends the demonstration when it is silent. */
 bool demo_hear(const demo_process *process, demo_reply *reply);

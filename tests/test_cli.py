@@ -77,8 +77,10 @@ class Usage(Folder):
                 (["push", "--new", "b", "--base", "a", "--to", "x:1", "--device", "Host"], "expected host"),
                 (["verify", "a", "--device", ""], "expected host"),
                 (["verify", "a", "--device"], "option --device needs an argument"),
-                (["serve", "a", "--listen", "x:1", "--transport", "udp"], 'expected tcp, found "udp"'),
+                (["serve", "a", "--listen", "x:1", "--transport", "udp"], 'expected tcp or nccl, found "udp"'),
                 (["push", "--new", "b", "--base", "a", "--to", "x:1", "--transport", ""], "expected tcp"),
+                (["serve", "a", "--listen", "x:1", "--transport", "nccl"], "expected --device cuda or cuda:N beside it"),
+                (["push", "--new", "b", "--base", "a", "--to", "x:1", "--transport", "nccl", "--device", "host"], "found host"),
                 (["push", "--new", "b", "--base", "a"], "--new and --to are required"),
                 (["push", "--new", "b", "--to", "x:1"], "--base and --baseline"),
         ):

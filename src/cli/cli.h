@@ -134,16 +134,17 @@ typedef struct cli_device_choice { /* zeros: the host */
     int number;
 } cli_device_choice;
 
-/* What carries the payload. One that has to be opened is opened after the device, and given to the
- * worker or trainer when that is made; tcp is not. */
-typedef enum cli_transport {
-    CLI_TCP = 0 /* the control connection */
+typedef enum cli_transport {              /* what carries the payload */
+                             CLI_TCP = 0, /* the control connection */
+                             CLI_NCCL     /* from the memory of one GPU to that of another */
 } cli_transport;
 
 #define CLI_DEVICE_TEXT                                                                            \
     "where the weights live: host (default), cuda or cuda:N, the GPU of this\n"                    \
     "number; files are copied there and back"
-#define CLI_TRANSPORT_TEXT "what carries the payload: tcp (default), the control connection"
+#define CLI_TRANSPORT_TEXT                                                                         \
+    "what carries the payload: tcp (default), the control connection, or\n"                        \
+    "nccl, from GPU to GPU; it needs --device cuda and libnccl.so.2"
 
 /* Read the options' texts; false: it is no such thing. */
 bool cli_device_parse(const char *text, cli_device_choice *choice);
@@ -151,6 +152,13 @@ bool cli_transport_parse(const char *text, cli_transport *transport);
 /* The host needs no release; give any to weft_device_destroy. On an error it is printed. */
 cli_exit cli_device_open(const cli_context *cli, const cli_device_choice *choice,
                          const weft_device **device);
+/* Do the two options fit? Otherwise an error is printed; *result is the exit. */
+bool cli_transport_fits(const cli_context *cli, cli_transport choice,
+                        const cli_device_choice *device, cli_exit *result);
+/* After the device. NULL for tcp, which needs nothing; weft_transport_destroy takes either. On an
+ * error it is printed. */
+cli_exit cli_transport_open(const cli_context *cli, cli_transport choice, const weft_device *device,
+                            const weft_transport **transport);
 /* An error that may come from the device: with the device's words, if it has any. */
 cli_exit cli_device_fail(const cli_context *cli, const char *subject, weft_status status,
                          const weft_device *device);

@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "detail.h"
+#include "frame_messages.h"
 
 #define WAIT_MS          100 /* how soon a signal is noticed */
 #define NS_PER_MS        UINT64_C(1000000)
@@ -33,13 +34,17 @@ static const cli_page PAGE = {
     .examples =
         "  weft push --base s0.safetensors --new s1.safetensors --to 10.0.0.7:7070,10.0.0.8:7070\n"
         "  weft push --base s1.safetensors --new s2.safetensors --base-version 1 --to [::1]:7070\n"
-        "  weft push --baseline --new s2.safetensors --version 2 --to 10.0.0.9:7070",
+        "  weft push --baseline --new s2.safetensors --version 2 --to 10.0.0.9:7070\n"
+        "  weft push --base s0.safetensors --new s1.safetensors --to 10.0.0.7:7070 --device cuda:0 "
+        "\\\n"
+        "    --transport nccl",
     .exits =
         "  0  every worker has committed\n"
         "  1  A and B have different tensors\n"
         "  2  wrong use\n"
         "  3  a file cannot be read\n"
-        "  4  a worker could not be reached, refused, failed or was lost: nothing was committed\n"
+        "  4  a worker could not be reached, refused, failed or was lost, or there is no NCCL:\n"
+        "     nothing was committed\n"
         "  5  committed, but not every worker has confirmed it; or in doubt: look at the workers\n"
         "  6  memory, the update is above the budget, or there is no such device",
 };
@@ -57,6 +62,7 @@ typedef struct push_run {
     const cli_context *cli;
     const push_options *options;
     const weft_device *device;
+    const weft_transport *transport;
     weft_trainer *trainer;
     weft_net *net;
     char **addresses; /* into text */
@@ -117,7 +123,10 @@ static void on_trace(void *context, const weft_trace *record)
 {
     push_run *run = context;
 
-    if (record->kind == WEFT_TRACE_SENT && record->length != 0) {
+    if (record->kind == WEFT_TRACE_SENT && run->transport != NULL &&
+        record->message == WEFT_MESSAGE_PAYLOAD) {
+        cli_progress_stage(run->cli, "broadcasting");
+    } else if (record->kind == WEFT_TRACE_SENT && record->length != 0) {
         run->sent_bytes += record->length;
         cli_progress_bar(run->cli, "sending", run->sent_bytes, run->total_bytes);
     }
@@ -128,8 +137,9 @@ static void on_trace(void *context, const weft_trace *record)
 /* The worker did not take part: the outcome that its FAILED tells is that of an older session. */
 static bool is_refusal(weft_status status)
 {
-    static const weft_status REFUSALS[] = {WEFT_E_BASE_MISMATCH, WEFT_E_STALE_EPOCH, WEFT_E_BUSY,
-                                           WEFT_E_TORN, WEFT_E_LOST};
+    static const weft_status REFUSALS[] = {WEFT_E_BASE_MISMATCH, WEFT_E_STALE_EPOCH,
+                                           WEFT_E_BUSY,          WEFT_E_TORN,
+                                           WEFT_E_LOST,          WEFT_E_TRANSPORT};
 
     for (size_t i = 0; i < sizeof REFUSALS / sizeof REFUSALS[0]; i++) {
         if (status == REFUSALS[i]) {
@@ -373,7 +383,10 @@ static cli_exit run_session(push_run *run)
         return status == WEFT_E_MODEL_MISMATCH || status == WEFT_E_NO_WORKERS ? CLI_PEER : result;
     }
     (void)weft_trainer_result(run->trainer, &push);
-    run->total_bytes = (push.payload_bytes + push.document_bytes) * push.workers;
+    run->total_bytes = push.document_bytes * push.workers;
+    if (run->transport == NULL) { /* otherwise no payload goes over the connections */
+        run->total_bytes += push.payload_bytes * push.workers;
+    }
     status = finish(run, &push);
     if (status == WEFT_E_IN_DOUBT) {
         status = resolve(run, &push);
@@ -403,6 +416,7 @@ static cli_exit create_trainer(push_run *run, const cli_model *base, const cli_m
     config.name = options->name;
     config.model = after->model;
     config.device = run->device;
+    config.transport = run->transport;
     config.base = base->model;
     config.base_version = options->base_version;
     config.budget_bytes = options->budget_bytes;
@@ -421,9 +435,9 @@ static cli_exit create_trainer(push_run *run, const cli_model *base, const cli_m
 }
 
 static cli_exit push(const cli_context *cli, const push_options *options, const weft_device *device,
-                     const cli_model *base, const cli_model *after)
+                     const weft_transport *transport, const cli_model *base, const cli_model *after)
 {
-    push_run run = {.cli = cli, .options = options, .device = device};
+    push_run run = {.cli = cli, .options = options, .device = device, .transport = transport};
     weft_status status;
     cli_exit result = split_addresses(&run);
 
@@ -458,7 +472,7 @@ static bool is_complete(const cli_context *cli, push_options *values, cli_exit *
     if (!values->has_version) {
         values->version = values->base_version + 1;
     }
-    return true;
+    return cli_transport_fits(cli, values->transport, &values->device, result);
 }
 
 cli_exit cli_push(cli_context *cli, int argc, char **argv)
@@ -496,6 +510,7 @@ cli_exit cli_push(cli_context *cli, int argc, char **argv)
          "what this trainer is called; default trainer"},
     };
     const weft_device *device = NULL;
+    const weft_transport *transport = NULL;
     cli_model base = {.path = NULL};
     cli_model after = {.path = NULL};
     cli_exit result = CLI_OK;
@@ -507,11 +522,14 @@ cli_exit cli_push(cli_context *cli, int argc, char **argv)
     }
     result = cli_device_open(cli, &values.device, &device);
     result =
+        result != CLI_OK ? result : cli_transport_open(cli, values.transport, device, &transport);
+    result =
         result != CLI_OK || values.base == NULL ? result : cli_model_open(cli, values.base, &base);
     result = result != CLI_OK ? result : cli_model_open(cli, values.after, &after);
     result = result != CLI_OK ? result : cli_model_move(cli, device, &base);
     result = result != CLI_OK ? result : cli_model_move(cli, device, &after);
-    result = result != CLI_OK ? result : push(cli, &values, device, &base, &after);
+    result = result != CLI_OK ? result : push(cli, &values, device, transport, &base, &after);
+    weft_transport_destroy(transport);
     cli_model_close(&after);
     cli_model_close(&base);
     weft_device_destroy(device);

@@ -29,11 +29,11 @@ static const cli_page PAGE = {
         "  weft serve base.safetensors --listen 0.0.0.0:7070\n"
         "  weft serve base.safetensors --listen 127.0.0.1:0 --save versions --commits 1\n"
         "  weft serve m.safetensors --listen [::1]:7070 --save 'out/m-{version}.safetensors'\n"
-        "  weft serve m.safetensors --listen 0.0.0.0:7070 --device cuda:0",
+        "  weft serve m.safetensors --listen 0.0.0.0:7070 --device cuda:0 --transport nccl",
     .exits = "  0  ended by a signal or by --commits\n"
              "  2  wrong use\n"
              "  3  MODEL cannot be read, or a committed version could not be saved\n"
-             "  4  the address cannot be listened on\n"
+             "  4  the address cannot be listened on, or there is no NCCL\n"
              "  6  memory, or no such device",
 };
 
@@ -314,7 +314,8 @@ static bool baseline_policy(const char *name, weft_baseline_policy *policy)
 }
 
 static cli_exit serve(const cli_context *cli, const serve_options *options,
-                      const weft_device *device, const cli_model *model)
+                      const weft_device *device, const weft_transport *transport,
+                      const cli_model *model)
 {
     serve_run run = {.cli = cli, .options = options, .model = model, .device = device};
     weft_worker_config config = WEFT_WORKER_CONFIG_INIT;
@@ -324,6 +325,7 @@ static cli_exit serve(const cli_context *cli, const serve_options *options,
     config.name = options->name;
     config.model = model->model;
     config.device = device;
+    config.transport = transport;
     config.version = options->version;
     config.budget_bytes = options->budget_bytes;
     config.timeout_ms = options->timeout_ms;
@@ -381,12 +383,14 @@ cli_exit cli_serve(cli_context *cli, int argc, char **argv)
          "staged: a baseline is as atomic as any update; streamed: it is written\n"
          "as it arrives; auto (default): staged if it fits the budget"},
         {"device", 0, CLI_DEVICE, "DEVICE", &values.device, NULL, CLI_DEVICE_TEXT},
-        {"transport", 0, CLI_TRANSPORT, "NAME", &values.transport, NULL, CLI_TRANSPORT_TEXT},
+        {"transport", 0, CLI_TRANSPORT, "NAME", &values.transport, NULL,
+         CLI_TRANSPORT_TEXT ";\na worker that has it still takes sessions over tcp"},
         {"commits", 'c', CLI_NUMBER, "N", &values.commits, NULL,
          "end after so many commits; default 0: never"},
     };
     weft_baseline_policy policy;
     const weft_device *device = NULL;
+    const weft_transport *transport = NULL;
     cli_model model = {.path = NULL};
     cli_exit result = CLI_OK;
 
@@ -402,11 +406,17 @@ cli_exit cli_serve(cli_context *cli, int argc, char **argv)
         return cli_usage(cli, "option --baseline: expected auto, staged or streamed, found \"%s\"",
                          values.baseline);
     }
+    if (!cli_transport_fits(cli, values.transport, &values.device, &result)) {
+        return result;
+    }
     result = cli_device_open(cli, &values.device, &device);
+    result =
+        result != CLI_OK ? result : cli_transport_open(cli, values.transport, device, &transport);
     result = result != CLI_OK ? result : prepare_folder(cli, values.save);
     result = result != CLI_OK ? result : cli_model_open(cli, argv[optind], &model);
     result = result != CLI_OK ? result : cli_model_move(cli, device, &model);
-    result = result != CLI_OK ? result : serve(cli, &values, device, &model);
+    result = result != CLI_OK ? result : serve(cli, &values, device, transport, &model);
+    weft_transport_destroy(transport);
     cli_model_close(&model);
     weft_device_destroy(device);
     return result;

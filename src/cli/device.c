@@ -38,7 +38,7 @@ bool cli_transport_parse(const char *text, cli_transport *transport)
     static const struct {
         const char *name;
         cli_transport transport;
-    } TRANSPORTS[] = {{"tcp", CLI_TCP}};
+    } TRANSPORTS[] = {{"tcp", CLI_TCP}, {"nccl", CLI_NCCL}};
 
     for (size_t i = 0; i < sizeof TRANSPORTS / sizeof TRANSPORTS[0]; i++) {
         if (strcmp(text, TRANSPORTS[i].name) == 0) {
@@ -95,6 +95,56 @@ cli_exit cli_device_open(const cli_context *cli, const cli_device_choice *choice
     status = weft_device_cuda_create(device, &config);
     cli_progress_end();
     return status == WEFT_OK ? CLI_OK : fail_to_open(cli, choice, status);
+}
+
+/* ---- The transport ---- */
+
+bool cli_transport_fits(const cli_context *cli, cli_transport choice,
+                        const cli_device_choice *device, cli_exit *result)
+{
+    if (choice == CLI_NCCL && !device->is_cuda) {
+        *result = cli_usage(cli, "option --transport nccl: it moves the memory of GPUs; expected "
+                                 "--device cuda or cuda:N beside it, found host");
+        return false;
+    }
+    return true;
+}
+
+static cli_exit fail_without_nccl(const cli_context *cli, weft_status status)
+{
+    const char *named = getenv("WEFT_NCCL_LIBRARY"); /* as weft_transport_nccl_create reads it */
+    bool is_named = named != NULL && named[0] != '\0';
+    weft_detail detail = {.status = status};
+
+    weft_detail_set(
+        &detail, status,
+        "--transport nccl: expected NCCL 2.14 or later in %s%.200s, found none, or this "
+        "build of the tool has no NCCL; --transport tcp needs none",
+        is_named ? "the file that WEFT_NCCL_LIBRARY names, "
+                 : "the loader's libnccl.so.2 (LD_LIBRARY_PATH, or WEFT_NCCL_LIBRARY "
+                   "for the file itself)",
+        is_named ? named : "");
+    return cli_fail(cli, "nccl", status, &detail);
+}
+
+cli_exit cli_transport_open(const cli_context *cli, cli_transport choice, const weft_device *device,
+                            const weft_transport **transport)
+{
+    weft_nccl_config config = WEFT_NCCL_CONFIG_INIT;
+    weft_status status;
+
+    *transport = NULL;
+    if (choice == CLI_TCP) {
+        return CLI_OK;
+    }
+    config.device = device;
+    cli_progress_stage(cli, "opening NCCL");
+    status = weft_transport_nccl_create(transport, &config);
+    cli_progress_end();
+    if (status == WEFT_E_NO_TRANSPORT) {
+        return fail_without_nccl(cli, status);
+    }
+    return status == WEFT_OK ? CLI_OK : cli_device_fail(cli, "nccl", status, device);
 }
 
 /* ---- Models ---- */

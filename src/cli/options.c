@@ -160,7 +160,7 @@ static const char *take(const cli_option *option, const char *text)
         return cli_device_parse(text, option->to) ? NULL
                                                   : "host, cuda or cuda:N with the number of a GPU";
     case CLI_TRANSPORT:
-        return cli_transport_parse(text, option->to) ? NULL : "tcp";
+        return cli_transport_parse(text, option->to) ? NULL : "tcp or nccl";
     }
     return NULL;
 }
