@@ -394,7 +394,7 @@ WEFT_API const weft_detail *weft_worker_detail(const weft_worker *worker);
  * atomic together: nothing is written before finish (except by a streamed baseline), finish writes
  * and commits, and a call that fails has rolled back and returned to idle before it returns. A
  * tensor belongs to at most one update of a session. A session of this kind excludes trainers, and
- * the other way round: BUSY. */
+ * the other way round: BUSY. Its deadlines count from the first weft_worker_tick after a call. */
 typedef struct weft_session {
     size_t size; /* sizeof(weft_session): INIT sets it */
     weft_kind kind;

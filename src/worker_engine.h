@@ -53,7 +53,8 @@ struct weft_worker {
     weft_input ready;         /* a result that has not been given to the core yet; type 0: none */
     weft_status local_status; /* what local control was answered last */
     bool local_finish;        /* it has said finish, and the device still writes */
-    bool detail_is_fresh;     /* the present fault is described already */
+    bool local_called;    /* it moved the session, and no tick has told since what time that was */
+    bool detail_is_fresh; /* the present fault is described already */
     weft_detail detail;
     weft_worker_info info; /* counters; the rest is filled in by weft_worker_get_info */
     uint64_t pause_began_ns;

@@ -124,7 +124,12 @@ void weft_worker_tick(weft_worker *worker, uint64_t now_ns)
     if (worker == NULL) {
         return;
     }
-    worker->now_ns = now_ns > worker->now_ns ? now_ns : worker->now_ns;
+    uint64_t passed_ns = now_ns > worker->now_ns ? now_ns - worker->now_ns : 0;
+    worker->now_ns += passed_ns;
+    if (worker->local_called && worker->core.deadline_ns != 0) { /* it counts from here */
+        worker->core.deadline_ns += passed_ns;
+    }
+    worker->local_called = false;
     weft_worker_poll_work(worker);
     weft_worker_drive_ready(worker);
     weft_worker_drive(worker, &(weft_input){.type = WEFT_INPUT_TIME, .link = WEFT_LINK_NONE});

@@ -26,6 +26,7 @@ static weft_status wrong_state(weft_worker *worker, const char *call)
 static weft_status tell(weft_worker *worker, const weft_message *message, bool unannounced)
 {
     worker->local_status = WEFT_OK;
+    worker->local_called = true;
     weft_worker_drive(worker, &(weft_input){.type = WEFT_INPUT_MESSAGE,
                                             .link = WEFT_LINK_LOCAL,
                                             .unannounced = unannounced,

@@ -47,14 +47,15 @@ class NcclConfig(c.Structure):
 
 class WorkerConfig(c.Structure):
     _fields_ = [("size", c.c_size_t), ("name", c.c_char_p), ("model", c.c_void_p), ("device", c.c_void_p),
-                ("transport", c.c_void_p), ("allocator", Allocator), ("version", c.c_uint64), ("budget_bytes", c.c_uint64), ("timeout_ms", c.c_uint32),
-                ("keepalive_ms", c.c_uint32), ("baseline", c.c_int), ("hooks", Hooks)]
+                ("transport", c.c_void_p), ("allocator", Allocator), ("version", c.c_uint64),
+                ("budget_bytes", c.c_uint64), ("timeout_ms", c.c_uint32), ("keepalive_ms", c.c_uint32), ("baseline", c.c_int),
+                ("hooks", Hooks)]
 
 
 class TrainerConfig(c.Structure):
     _fields_ = [("size", c.c_size_t), ("name", c.c_char_p), ("model", c.c_void_p), ("base", c.c_void_p),
-                ("pinned_base", c.c_bool), ("base_version", c.c_uint64), ("device", c.c_void_p), ("transport", c.c_void_p), ("allocator", Allocator),
-                ("budget_bytes", c.c_uint64), ("update_bytes", c.c_uint64), ("timeout_ms", c.c_uint32),
+                ("pinned_base", c.c_bool), ("base_version", c.c_uint64), ("device", c.c_void_p), ("transport", c.c_void_p),
+                ("allocator", Allocator), ("budget_bytes", c.c_uint64), ("update_bytes", c.c_uint64), ("timeout_ms", c.c_uint32),
                 ("keepalive_ms", c.c_uint32), ("hooks", Hooks)]
 
 
@@ -68,8 +69,8 @@ class UniqueId(c.Structure):
     _fields_ = [("bytes", c.c_byte * 128)]
 
 
-def sized(kind, **fields):
-    return kind(size=c.sizeof(kind), **fields)
+def sized(structure, **fields):
+    return structure(size=c.sizeof(structure), **fields)
 
 
 # ---- weights: the same bits in every process ----

@@ -388,7 +388,11 @@ static void test_deadline_without_a_trainer(void **state)
     session.timeout_ms = 5;
     weft_worker_tick(f->worker, 1000);
     assert_int_equal(weft_worker_start(f->worker, &session), WEFT_OK);
-    weft_worker_tick(f->worker, 1000 + 5000000);
+    weft_worker_tick(f->worker, 9000000); /* from here it counts */
+    assert_int_equal(info_of(f).state, WEFT_STARTED);
+    weft_worker_tick(f->worker, 9000000 + 4999999);
+    assert_int_equal(info_of(f).state, WEFT_STARTED);
+    weft_worker_tick(f->worker, 9000000 + 5000000);
     check_old(f);
     assert_int_equal(weft_worker_detail(f->worker)->status, WEFT_E_DEADLINE);
     assert_int_equal(weft_worker_finish(f->worker), WEFT_E_WRONG_STATE);
