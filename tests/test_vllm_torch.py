@@ -239,7 +239,8 @@ def torch_trainer(torch):
         before = [w.clone() for w in weights]
         patches = change(torch, weights, order["seed"])
         if order.get("bad"):
-            patches[0][0][-1] = weights[0].numel() + 5
+            victim = next(i for i, (indices, _) in enumerate(patches) if indices.numel() > 0)
+            patches[victim][0][-1] = weights[victim].numel() + 5
         say(info=info_of(order["kind"], patches))
         for number, (indices, values) in enumerate(patches):
             if order["kind"] == SPARSE:
