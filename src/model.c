@@ -403,7 +403,9 @@ static void fill_order(weft_model *model, const uint32_t *numbers)
     for (size_t i = 0; i < model->count; i++) {
         const entry *e = entry_of(model, numbers[i]);
         model->order[i] = (weft_ordered){
+            .data = e->tensor.data,
             .elements = e->elements,
+            .seed = e->seed,
             .tensor = numbers[i],
             .index_bytes = weft_model_index_bytes(model, numbers[i]),
             .element_bytes = (uint8_t)weft_dtype_bytes(e->tensor.dtype),

@@ -24,7 +24,9 @@ bool weft_model_count_elements(weft_dtype dtype, uint32_t rank, const uint64_t *
 /* A tensor in the canonical order, which is by name, byte by byte: the same for all models of one
  * fingerprint, in whatever order their tensors were added. */
 typedef struct weft_ordered {
+    void *data;
     uint64_t elements;
+    uint64_t seed;   /* weft_model_seed */
     uint32_t tensor; /* its number */
     uint8_t index_bytes, element_bytes;
 } weft_ordered;

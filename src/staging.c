@@ -115,7 +115,7 @@ static weft_staged *open_staged(weft_staging *staging, const weft_update *update
         return NULL;
     }
     *staged = (weft_staged){.payload_bytes = update->payload_bytes};
-    staged->values_offset = update->count > 0 ? update->patches[0].value_offset : 0;
+    staged->values_offset = update->values_offset;
     staged->undo_bytes = staged->payload_bytes - staged->values_offset;
     if (streamed) {
         return staged;
@@ -134,26 +134,45 @@ static weft_staged *open_staged(weft_staging *staging, const weft_update *update
     return staged;
 }
 
-static weft_segment segment_of(const weft_staging *staging, const weft_patch *patch,
-                               const weft_staged *staged)
+static weft_segment segment_of(const weft_patch *patch, const weft_ordered *tensor,
+                               const weft_staged *staged, const weft_sections *at)
 {
     weft_segment segment = {
-        .target = weft_model_tensor(staging->model, patch->tensor)->data,
+        .target = tensor->data,
         .count = patch->count,
-        .elements = weft_model_elements(staging->model, patch->tensor),
-        .seed = weft_model_seed(staging->model, patch->tensor),
+        .elements = tensor->elements,
+        .seed = tensor->seed,
         .tensor = patch->tensor,
         .index_bytes = patch->index_bytes,
         .element_bytes = patch->element_bytes,
     };
     if (staged->payload != NULL) {
-        segment.indices = patch->index_bytes != 0 ? staged->payload + patch->index_offset : NULL;
-        segment.values = staged->payload + patch->value_offset;
-        segment.undo = staged->undo + (patch->value_offset - staged->values_offset);
+        segment.indices = patch->index_bytes != 0 ? staged->payload + at->indices : NULL;
+        segment.values = staged->payload + at->values;
+        segment.undo = staged->undo + (at->values - staged->values_offset);
     } else { /* streamed: what was written is what arrived */
         segment.values = segment.target;
     }
     return segment;
+}
+
+/* One for each patch of the newest update that has elements: another has no memory, and touches
+ * nothing. Patches come mostly in canonical order, in which their tensors stand close together. */
+static void append_segments(weft_staging *staging, const weft_update *update)
+{
+    const weft_ordered *order = weft_model_order(staging->model);
+    weft_sections at = weft_sections_begin(update);
+
+    for (size_t i = 0; i < update->count; i++) {
+        const weft_patch *patch = &update->patches[i];
+        staging->seen[patch->tensor] = 1;
+        if (patch->count > 0) {
+            size_t position = weft_model_position(staging->model, patch->tensor);
+            staging->segments[staging->count++] =
+                segment_of(patch, &order[position], staging->updates, &at);
+            weft_sections_step(&at, patch);
+        }
+    }
 }
 
 static void begin_table(weft_staging *staging)
@@ -208,13 +227,7 @@ weft_status weft_staging_reserve(weft_staging *staging, const weft_update *updat
     staging->streamed = streamed;
     staging->newest = staging->cursor = staging->count;
     staging->cursor_begin = 0;
-    for (size_t i = 0; i < update->count; i++) {
-        const weft_patch *patch = &update->patches[i];
-        staging->seen[patch->tensor] = 1;
-        if (patch->count > 0) { /* one without elements has no memory, and touches nothing */
-            staging->segments[staging->count++] = segment_of(staging, patch, staged);
-        }
-    }
+    append_segments(staging, update);
     if (staging->device->reserve != NULL) {
         status = staging->device->reserve(staging->device, staging->segments, staging->count);
     }

@@ -34,6 +34,7 @@ typedef struct weft_staging {
     weft_staged *updates;   /* newest first */
 } weft_staging;
 
+/* The model must be sorted (model.h) before an update is reserved. */
 void weft_staging_init(weft_staging *staging, const weft_allocator *allocator,
                        const weft_device *device, const weft_model *model, uint64_t budget_bytes);
 /* Memory that counts against the budget but is not a segment's: documents. NULL, and *status

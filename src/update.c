@@ -22,43 +22,71 @@ _Static_assert(ROOT_KEYS <= WEFT_KEYS_MAX, "weft_keys holds the keys of the root
 
 /* ---- layout ---- */
 
-/* Appends a section of count elements to a payload of *end bytes. False when that does not fit
- * into 64 bits. */
-static bool append_section(uint64_t count, uint64_t bytes, uint64_t *end, uint64_t *offset)
+/* Appends a section of count elements of so many bytes. False when the end does not fit into 64
+ * bits. */
+static bool append_section(uint64_t count, uint64_t bytes, uint64_t *end)
 {
     uint64_t section;
-    uint64_t begin = *end;
 
-    if (!weft_size_multiply(count, bytes, &section) || !weft_size_align8(section, &section) ||
-        !weft_size_add(begin, section, end)) {
-        return false;
+    return weft_size_multiply(count, bytes, &section) && weft_size_align8(section, &section) &&
+           weft_size_add(*end, section, end);
+}
+
+/* One patch behind those that end at *end and have *changed elements. */
+static bool append_patch(const weft_patch *patch, weft_sections *end, uint64_t *changed)
+{
+    return weft_size_add(*changed, patch->count, changed) &&
+           append_section(patch->count, patch->index_bytes, &end->indices) &&
+           append_section(patch->count, patch->element_bytes, &end->values);
+}
+
+/* Sums over the patches; false if one does not fit into 64 bits. */
+static bool sum_checked(const weft_update *update, weft_sections *end, uint64_t *changed)
+{
+    bool fits = true;
+
+    *end = (weft_sections){.indices = 0};
+    *changed = 0;
+    for (size_t i = 0; i < update->count && fits; i++) {
+        fits = append_patch(&update->patches[i], end, changed);
     }
-    *offset = begin;
-    return true;
+    return fits;
+}
+
+/* With counts below this no sum can leave 64 bits: an update has at most 2^20 patches, and an
+ * element at most 8 bytes. */
+#define COUNT_SMALL (UINT64_C(1) << 32)
+_Static_assert(WEFT_TENSORS_MAX <= 1u << 20, "so 2^20 sections of 2^35 bytes at most");
+
+/* The same for small counts, as nearly all are, without a check for each; false for others. */
+static bool sum_small(const weft_update *update, weft_sections *end, uint64_t *changed)
+{
+    uint64_t sum = 0;
+    uint64_t any = 0;
+
+    *end = (weft_sections){.indices = 0};
+    for (size_t i = 0; i < update->count; i++) {
+        any |= update->patches[i].count;
+        sum += update->patches[i].count;
+        weft_sections_step(end, &update->patches[i]);
+    }
+    *changed = sum;
+    return any < COUNT_SMALL && update->count <= WEFT_TENSORS_MAX;
 }
 
 /* From index_bytes, element_bytes and count of each patch. */
 static weft_status lay_out(weft_update *update)
 {
-    uint64_t end = 0;
-    uint64_t changed = 0;
-    bool fits = true;
+    weft_sections end;
+    uint64_t changed;
 
-    for (size_t i = 0; i < update->count && fits; i++) {
-        weft_patch *patch = &update->patches[i];
-        patch->index_offset = 0;
-        fits = weft_size_add(changed, patch->count, &changed) &&
-               (patch->index_bytes == 0 ||
-                append_section(patch->count, patch->index_bytes, &end, &patch->index_offset));
-    }
-    for (size_t i = 0; i < update->count && fits; i++) {
-        weft_patch *patch = &update->patches[i];
-        fits = append_section(patch->count, patch->element_bytes, &end, &patch->value_offset);
-    }
-    if (!fits) {
+    if (!sum_small(update, &end, &changed) && !sum_checked(update, &end, &changed)) {
         return WEFT_E_SIZE_OVERFLOW;
     }
-    update->payload_bytes = end;
+    if (!weft_size_add(end.indices, end.values, &update->payload_bytes)) {
+        return WEFT_E_SIZE_OVERFLOW;
+    }
+    update->values_offset = end.indices;
     update->changed = changed;
     return WEFT_OK;
 }
@@ -175,7 +203,7 @@ static void release_parse(weft_parse *p)
     }
     weft_memory_release(p->allocator, p->entries, p->entry_capacity * sizeof *p->entries,
                         WEFT_MEMORY_HOST);
-    weft_memory_release(p->allocator, p->patches, p->patch_capacity * sizeof *p->patches,
+    weft_memory_release(p->allocator, p->slots, p->slot_capacity * sizeof *p->slots,
                         WEFT_MEMORY_HOST);
 }
 

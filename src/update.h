@@ -19,15 +19,17 @@ typedef enum weft_update_form {
 /* One tensor's part. Its sections begin at multiples of 8 in the payload:
  *
  *      | indices of patch 0 | indices of patch 1 | ... | values of patch 0 | values ...
- */
+ *
+ * Where they begin follows from the patches before it (weft_sections below): an update may have a
+ * million patches, and fresh memory for each costs more time than the sum. */
 typedef struct weft_patch {
+    uint64_t count;
     uint32_t tensor;       /* number in the model */
     uint8_t index_bytes;   /* 4, 8 (2^31 elements or more), or 0: dense, count is the elements */
     uint8_t element_bytes; /* of the tensor's dtype */
-    uint64_t count;
-    uint64_t index_offset; /* in the payload; 0 if dense */
-    uint64_t value_offset;
+    uint16_t zero;         /* no padding, so that patches compare byte by byte */
 } weft_patch;
+_Static_assert(sizeof(weft_patch) == 16, "small, see above");
 
 typedef struct weft_update {
     weft_update_form form;
@@ -40,6 +42,7 @@ typedef struct weft_update {
     uint64_t target_version, target_digest;
     /* All forms. */
     uint64_t payload_bytes; /* follows from the patches; the document says the same */
+    uint64_t values_offset; /* where the values of the first patch begin in it; the same */
     uint64_t changed;       /* sum of the counts */
     size_t count;
     weft_patch *patches;      /* allocated; in document order */
@@ -68,10 +71,28 @@ weft_status weft_update_parse(const char *document, size_t length, const weft_mo
                               weft_update *update, weft_detail *detail);
 void weft_update_release(weft_update *update, const weft_allocator *allocator);
 
-/* Computes index_bytes, element_bytes, offsets, payload_bytes and changed from tensor and count
- * of each patch (and kind).
+/* Computes index_bytes, element_bytes, payload_bytes, values_offset and changed from tensor and
+ * count of each patch (and kind).
  * Returns: SIZE_OVERFLOW. */
 weft_status weft_update_layout(const weft_model *model, weft_update *update);
+
+/* Where a patch's sections begin in the payload of an update that was laid out, for a walk over its
+ * patches in order. */
+typedef struct weft_sections {
+    uint64_t indices, values;
+} weft_sections;
+
+static inline weft_sections weft_sections_begin(const weft_update *update)
+{
+    return (weft_sections){.indices = 0, .values = update->values_offset};
+}
+
+/* Moves on behind this patch. Nothing wraps: the layout found the payload's end. */
+static inline void weft_sections_step(weft_sections *sections, const weft_patch *patch)
+{
+    sections->indices += (patch->count * patch->index_bytes + 7) & ~UINT64_C(7);
+    sections->values += (patch->count * patch->element_bytes + 7) & ~UINT64_C(7);
+}
 
 /* Writes the update in its form (canonical JSON): weft's with counts or with patches, vLLM's sparse
  * or dense one. Counts need a sparse update with its patches in the canonical order of the model,

@@ -2,8 +2,8 @@
  *
  *      "model": "0x...", "first": 2, "counts": ["3 0 12", "1"]     tensors 2, 4 and 5 have patches
  *
- * While the document is read, a count and its place are kept as a patch, zeros too: `first` and
- * `model` may come later. Then the patches move together over the zeros. */
+ * While the document is read, a count and its place are kept in a patch's place, zeros too: `first`
+ * and `model` may come later. Then the patches are made in the same memory, from the front. */
 #include "update_parse.h"
 
 #include <inttypes.h>
@@ -32,10 +32,10 @@ static weft_status reserve_counts(weft_parse *p)
     size_t most = p->reader.scan->length / COUNT_BYTES_MIN;
     uint64_t bytes;
 
-    p->patch_capacity = most < most_counts(p) ? most : most_counts(p);
-    bytes = p->patch_capacity * sizeof *p->patches;
-    p->patches = weft_memory_allocate(p->allocator, bytes, WEFT_MEMORY_HOST);
-    return p->patches != NULL || bytes == 0 ? WEFT_OK : weft_parse_no_memory(p, bytes);
+    p->slot_capacity = most < most_counts(p) ? most : most_counts(p);
+    bytes = p->slot_capacity * sizeof *p->slots;
+    p->slots = weft_memory_allocate(p->allocator, bytes, WEFT_MEMORY_HOST);
+    return p->slots != NULL || bytes == 0 ? WEFT_OK : weft_parse_no_memory(p, bytes);
 }
 
 /* The place of the string's first byte, if every byte of the string stands in the document as it
@@ -96,13 +96,13 @@ static weft_status take_counts(weft_parse *p)
             status = read_odd_count(p, at, text + i, length - i, &count);
             digits = DIGITS_SURE + 1;
         }
-        if (status == WEFT_OK && p->patch_count == p->patch_capacity) {
+        if (status == WEFT_OK && p->slot_count == p->slot_capacity) {
             status = refuse_number(p, at, most_counts(p));
         }
         if (status != WEFT_OK) {
             return status;
         }
-        p->patches[p->patch_count++] = (weft_patch){.count = count, .index_offset = at};
+        p->slots[p->slot_count++] = (weft_slot){.counted = {.count = count, .at = at}};
         i += digits;
     }
     return WEFT_OK;
@@ -132,7 +132,7 @@ weft_status weft_parse_counts(weft_parse *p)
     return status;
 }
 
-static weft_status refuse_count(const weft_parse *p, const weft_patch *patch,
+static weft_status refuse_count(const weft_parse *p, uint64_t count, weft_place at,
                                 const weft_ordered *tensor)
 {
     const weft_announced a = {.number = tensor->tensor};
@@ -140,25 +140,24 @@ static weft_status refuse_count(const weft_parse *p, const weft_patch *patch,
     char found[40];
 
     (void)snprintf(expected, sizeof expected, "at most %" PRIu64, tensor->elements);
-    (void)snprintf(found, sizeof found, "%" PRIu64, patch->count);
-    return weft_parse_refuse_tensor(p, &a, WEFT_E_META_COUNT_TOO_LARGE, patch->index_offset,
-                                    expected, found);
+    (void)snprintf(found, sizeof found, "%" PRIu64, count);
+    return weft_parse_refuse_tensor(p, &a, WEFT_E_META_COUNT_TOO_LARGE, at, expected, found);
 }
 
 static weft_status make_patches(weft_parse *p)
 {
     const weft_ordered *tensor = weft_model_order(p->model) + p->first;
 
-    for (size_t i = 0; i < p->patch_count; i++, tensor++) {
-        weft_patch patch = p->patches[i];
-        if (patch.count > tensor->elements) {
-            return refuse_count(p, &patch, tensor);
+    for (size_t i = 0; i < p->slot_count; i++, tensor++) {
+        uint64_t count = p->slots[i].counted.count;
+        if (count > tensor->elements) {
+            return refuse_count(p, count, p->slots[i].counted.at, tensor);
         }
-        if (patch.count > 0) {
-            p->patches[p->update.count++] = (weft_patch){.tensor = tensor->tensor,
-                                                         .index_bytes = tensor->index_bytes,
-                                                         .element_bytes = tensor->element_bytes,
-                                                         .count = patch.count};
+        if (count > 0) {
+            p->slots[p->update.count++].patch = (weft_patch){.tensor = tensor->tensor,
+                                                             .index_bytes = tensor->index_bytes,
+                                                             .element_bytes = tensor->element_bytes,
+                                                             .count = count};
         }
     }
     return WEFT_OK;
@@ -166,10 +165,10 @@ static weft_status make_patches(weft_parse *p)
 
 static void make_patches_without_model(weft_parse *p)
 {
-    for (size_t i = 0; i < p->patch_count; i++) {
-        uint64_t count = p->patches[i].count;
+    for (size_t i = 0; i < p->slot_count; i++) {
+        uint64_t count = p->slots[i].counted.count;
         if (count > 0) {
-            p->patches[p->update.count] =
+            p->slots[p->update.count].patch =
                 (weft_patch){.tensor = (uint32_t)p->update.count, .count = count};
             p->update.count++;
         }
@@ -181,16 +180,16 @@ weft_status weft_parse_counts_finish(weft_parse *p)
     size_t most = most_counts(p) - (size_t)p->first; /* which is at most that */
     weft_status status = WEFT_OK;
 
-    if (p->patch_count > most) {
-        return refuse_number(p, p->patches[most].index_offset, most);
+    if (p->slot_count > most) {
+        return refuse_number(p, p->slots[most].counted.at, most);
     }
     if (p->model == NULL) {
         make_patches_without_model(p);
-    } else if (p->patch_count > 0) {
+    } else if (p->slot_count > 0) {
         status = make_patches(p);
     }
-    p->update.patches = p->patches;
-    p->update.allocated_bytes = p->patch_capacity * sizeof *p->patches;
-    p->patches = NULL;
+    p->update.patches = (weft_patch *)p->slots;
+    p->update.allocated_bytes = p->slot_capacity * sizeof *p->slots;
+    p->slots = NULL;
     return status;
 }

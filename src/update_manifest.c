@@ -180,10 +180,10 @@ static weft_status reserve_patches(weft_parse *p)
     size_t most = p->reader.scan->length / PATCH_BYTES_MIN + 1;
     uint64_t bytes;
 
-    p->patch_capacity = most < WEFT_TENSORS_MAX ? most : WEFT_TENSORS_MAX;
-    bytes = p->patch_capacity * sizeof *p->patches;
-    p->patches = weft_memory_allocate(p->allocator, bytes, WEFT_MEMORY_HOST);
-    return p->patches != NULL ? WEFT_OK : weft_parse_no_memory(p, bytes);
+    p->slot_capacity = most < WEFT_TENSORS_MAX ? most : WEFT_TENSORS_MAX;
+    bytes = p->slot_capacity * sizeof *p->slots;
+    p->slots = weft_memory_allocate(p->allocator, bytes, WEFT_MEMORY_HOST);
+    return p->slots != NULL ? WEFT_OK : weft_parse_no_memory(p, bytes);
 }
 
 static weft_status read_patches(weft_parse *p)
@@ -199,10 +199,10 @@ static weft_status read_patches(weft_parse *p)
         if (status != WEFT_OK || p->reader.item.kind == WEFT_ITEM_END) {
             break;
         }
-        status = weft_parse_number(p, p->patch_count);
+        status = weft_parse_number(p, p->slot_count);
         if (status == WEFT_OK) {
-            weft_invariant(p->patch_count < p->patch_capacity);
-            status = read_patch(p, &p->patches[p->patch_count++]);
+            weft_invariant(p->slot_count < p->slot_capacity);
+            status = read_patch(p, &p->slots[p->slot_count++].patch);
         }
     }
     return status;
@@ -310,7 +310,7 @@ static weft_status check_kind(const weft_parse *p)
         return weft_parse_refuse_key(p, p->first_counted, "count or index",
                                      "a patch of a baseline");
     }
-    if (p->patch_count == 0) {
+    if (p->slot_count == 0) {
         return weft_reader_refuse(&p->reader, WEFT_E_META_EMPTY, p->root.value_at[KEY_PATCHES],
                                   "expected at least one patch in a baseline");
     }
@@ -333,10 +333,10 @@ static weft_status check_keys(const weft_parse *p)
 
 static weft_status copy_patches(weft_parse *p)
 {
-    weft_status status = weft_parse_allocate(p, p->patch_count);
+    weft_status status = weft_parse_allocate(p, p->slot_count);
 
-    if (status == WEFT_OK && p->patch_count > 0) {
-        memcpy(p->update.patches, p->patches, p->patch_count * sizeof *p->patches);
+    if (status == WEFT_OK && p->slot_count > 0) {
+        memcpy(p->update.patches, p->slots, p->slot_count * sizeof *p->slots);
     }
     return status;
 }

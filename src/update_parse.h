@@ -38,6 +38,17 @@ typedef struct weft_entry {
     uint64_t value; /* the tensor's number, a dtype, a rank, a size or a count */
 } weft_entry;
 
+/* What a list of weft's form is made of: patches, or counts until they become patches in the same
+ * memory. */
+typedef union weft_slot {
+    weft_patch patch;
+    struct {
+        uint64_t count;
+        weft_place at;
+    } counted;
+} weft_slot;
+_Static_assert(sizeof(weft_slot) == sizeof(weft_patch), "slots are an array of patches as well");
+
 typedef struct weft_column {
     size_t first; /* entry */
     size_t count; /* items; a shape is one */
@@ -58,8 +69,8 @@ typedef struct weft_parse {
     weft_column columns[ROOT_KEYS]; /* by key */
     bool sparse_flat;
     /* weft's form */
-    weft_patch *patches; /* from patches or from counts: never both */
-    size_t patch_count, patch_capacity;
+    weft_slot *slots; /* patches as they are read, or counts: never both */
+    size_t slot_count, slot_capacity;
     uint64_t announced_bytes;
     weft_place announced_at;
     weft_place first_counted;   /* count or index key of the first patch that has one */

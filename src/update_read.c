@@ -92,16 +92,41 @@ static weft_status refuse_syntax(const weft_reader *reader)
                               "expected YAML 1.2 or JSON, found: %s", text);
 }
 
+/* Gives the rest of the present line, but at most so many bytes. Where a byte is only a byte, in
+ * blocks. */
+static size_t give_bytes(weft_reader *reader, char *to, size_t most)
+{
+    const weft_scan *scan = reader->scan;
+    size_t left = scan->length - reader->given;
+    const char *from = scan->document + reader->given;
+    bool over = false;
+    size_t i = 0;
+
+    most = most < left ? most : left;
+    while (i < most && !over) {
+        if (!scan->json || (reader->quotes.inside && !reader->quotes.escaped)) {
+            i += weft_scan_plain(from + i, most - i);
+        }
+        size_t stop = most - i < WEFT_SCAN_BLOCK ? most : i + WEFT_SCAN_BLOCK;
+        while (i < stop && !over) {
+            reader->break_due = scan->json && weft_scan_breaks(&reader->quotes, from[i]);
+            over = reader->break_due || from[i] == '\n';
+            i++;
+        }
+    }
+    memcpy(to, from, i);
+    reader->given += i;
+    return i;
+}
+
 /* The parser's input: the rest of the present line, or 0 for the end. A line of JSON ends behind
  * a comma; the break comes first in what is given next. */
 static ssize_t give_line(void *user, void *buffer, size_t capacity)
 {
     weft_reader *reader = user;
-    const weft_scan *scan = reader->scan;
     char *to = buffer;
     size_t most = capacity < GIVEN_MAX ? capacity : GIVEN_MAX;
     size_t given = 0;
-    char c = 0;
 
     if (reader->ahead > WEFT_READER_AHEAD_MAX) {
         reader->starved = true;
@@ -111,10 +136,8 @@ static ssize_t give_line(void *user, void *buffer, size_t capacity)
         reader->break_due = false;
         to[given++] = '\n';
     }
-    while (given < most && reader->given < scan->length && c != '\n' && !reader->break_due) {
-        c = scan->document[reader->given++];
-        to[given++] = c;
-        reader->break_due = scan->json && weft_scan_breaks(&reader->quotes, c);
+    if (reader->given < reader->scan->length) {
+        given += give_bytes(reader, to + given, most - given);
     }
     reader->ahead += given;
     return (ssize_t)given;

@@ -109,6 +109,34 @@ typedef struct json_shape {
     size_t wide; /* the first string beyond WEFT_SCAN_SCALAR_MAX, or length */
 } json_shape;
 
+/* The end of the block that begins at i, or the document's. */
+static size_t block_end(const weft_scan *scan, size_t i)
+{
+    return scan->length - i < WEFT_SCAN_BLOCK ? scan->length : i + WEFT_SCAN_BLOCK;
+}
+
+/* Written so that compilers make vectors of it. */
+static bool is_plain_block(const char *text)
+{
+    unsigned char odd = 0;
+
+    for (size_t i = 0; i < WEFT_SCAN_BLOCK; i++) {
+        unsigned char c = (unsigned char)text[i];
+        odd |= (unsigned char)((c < 0x20) | (c == '"') | (c == '\\'));
+    }
+    return odd == 0;
+}
+
+size_t weft_scan_plain(const char *text, size_t length)
+{
+    size_t i = 0;
+
+    while (length - i >= WEFT_SCAN_BLOCK && is_plain_block(text + i)) {
+        i += WEFT_SCAN_BLOCK;
+    }
+    return i;
+}
+
 /* Where the string that begins at `start` ends: at its closing quote, at a byte that JSON does
  * not allow there, or at the end. */
 static size_t string_end(const weft_scan *scan, size_t start)
@@ -116,12 +144,14 @@ static size_t string_end(const weft_scan *scan, size_t start)
     weft_quotes quotes = {.inside = true};
     size_t i = start + 1;
 
-    while (i < scan->length && (unsigned char)scan->document[i] >= 0x20) {
-        (void)weft_scan_breaks(&quotes, scan->document[i]);
-        if (!quotes.inside) {
-            break;
+    while (i < scan->length) {
+        i += quotes.escaped ? 0 : weft_scan_plain(scan->document + i, scan->length - i);
+        for (size_t stop = block_end(scan, i); i < stop; i++) {
+            (void)weft_scan_breaks(&quotes, scan->document[i]);
+            if ((unsigned char)scan->document[i] < 0x20 || !quotes.inside) {
+                return i;
+            }
         }
-        i++;
     }
     return i;
 }
@@ -173,18 +203,38 @@ static weft_status check_json(const weft_scan *scan, const json_shape *shape, we
     return WEFT_OK;
 }
 
-/* Runs of white space, a directive at the start of a line, a byte order mark within the document
- * (libfyaml looks for a directive behind one as well, and its time for a wrong one grows with
- * the square of the length). */
-static weft_status check_lines(const weft_scan *scan, weft_detail *detail)
+/* Without a byte that a directive or a byte order mark begins with. Vectors, as above. */
+static bool is_calm_block(const char *text)
+{
+    unsigned char odd = 0;
+
+    for (size_t i = 0; i < WEFT_SCAN_BLOCK; i++) {
+        odd |= (unsigned char)((text[i] == '%') | (text[i] == '\xef'));
+    }
+    return odd == 0;
+}
+
+/* Bytes of white space at the end of a block. */
+static size_t spaces_behind(const char *text)
 {
     size_t spaces = 0;
-    char before = '\n';
 
-    for (size_t i = weft_scan_begin(scan).offset; i < scan->length; i++) {
+    while (spaces < WEFT_SCAN_BLOCK && is_space(text[WEFT_SCAN_BLOCK - 1 - spaces])) {
+        spaces++;
+    }
+    return spaces;
+}
+
+/* What check_lines is about, of the bytes from i to stop; *spaces stand before them. */
+static weft_status check_bytes(const weft_scan *scan, size_t i, size_t stop, size_t *spaces,
+                               weft_detail *detail)
+{
+    char before = i > weft_scan_begin(scan).offset ? scan->document[i - 1] : '\n';
+
+    for (; i < stop; i++) {
         char c = scan->document[i];
-        spaces = is_space(c) ? spaces + 1 : 0;
-        if (spaces > WEFT_SCAN_SPACE_MAX) {
+        *spaces = is_space(c) ? *spaces + 1 : 0;
+        if (*spaces > WEFT_SCAN_SPACE_MAX) {
             return weft_scan_refuse(scan, detail, WEFT_E_META_UNSUPPORTED, i,
                                     "expected at most %u bytes of white space in a row, found more",
                                     WEFT_SCAN_SPACE_MAX);
@@ -203,9 +253,33 @@ static weft_status check_lines(const weft_scan *scan, weft_detail *detail)
     return WEFT_OK;
 }
 
+/* Runs of white space, a directive at the start of a line, a byte order mark within the document
+ * (libfyaml looks for a directive behind one as well, and its time for a wrong one grows with
+ * the square of the length). Block by block, as few have a byte that matters; where the run before
+ * a block might become too long in it, byte by byte. */
+static weft_status check_lines(const weft_scan *scan, weft_detail *detail)
+{
+    size_t spaces = 0;
+    weft_status status = WEFT_OK;
+
+    for (size_t i = weft_scan_begin(scan).offset; i < scan->length && status == WEFT_OK;) {
+        const char *block = scan->document + i;
+        size_t stop = block_end(scan, i);
+        if (stop - i == WEFT_SCAN_BLOCK && spaces + WEFT_SCAN_BLOCK <= WEFT_SCAN_SPACE_MAX &&
+            is_calm_block(block)) {
+            size_t behind = spaces_behind(block);
+            spaces = behind == WEFT_SCAN_BLOCK ? spaces + behind : behind;
+        } else {
+            status = check_bytes(scan, i, stop, &spaces, detail);
+        }
+        i = stop;
+    }
+    return status;
+}
+
 /* Every item of a list follows a bracket, a comma, a line break or a dash, and takes two bytes
  * with it. */
-static size_t count_items(const weft_scan *scan)
+size_t weft_scan_items(const weft_scan *scan)
 {
     size_t items = 1;
 
@@ -260,6 +334,5 @@ weft_status weft_scan_open(weft_scan *scan, const char *document, size_t length,
     shape = find_json(scan);
     scan->json = shape.json;
     status = shape.json ? check_json(scan, &shape, detail) : WEFT_OK;
-    scan->items = count_items(scan);
     return status == WEFT_OK ? check_lines(scan, detail) : status;
 }

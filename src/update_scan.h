@@ -17,8 +17,7 @@
 typedef struct weft_scan {
     const char *document;
     size_t length;
-    bool json;    /* one mapping in JSON's notation and nothing else */
-    size_t items; /* no list of the document, nor all of them together, can have more */
+    bool json; /* one mapping in JSON's notation and nothing else */
 } weft_scan;
 
 /* Where a walk through JSON stands: within a string, behind a backslash. */
@@ -48,6 +47,15 @@ typedef struct weft_cursor {
  * Returns: META_ENCODING, META_UNSUPPORTED, META_NAME_TOO_LONG, META_TOO_DEEP. */
 weft_status weft_scan_open(weft_scan *scan, const char *document, size_t length,
                            weft_detail *detail);
+
+/* No list of the document, nor all of them together, can have more items. Looks at every byte. */
+size_t weft_scan_items(const weft_scan *scan);
+
+/* How many of the leading bytes stand in whole blocks of WEFT_SCAN_BLOCK without a control
+ * character, a quote or a backslash: within a string of JSON no other byte matters, nor does any
+ * other end a line. */
+#define WEFT_SCAN_BLOCK 32u
+size_t weft_scan_plain(const char *text, size_t length);
 
 /* Steps over the next byte of JSON. True if it is a comma outside of strings, which a line break
  * follows in the text. Inline, as it is done for every byte. */

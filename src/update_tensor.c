@@ -37,7 +37,8 @@ static weft_status open_names(weft_parse *p)
         return WEFT_OK;
     }
     p->has_names = true;
-    if (weft_names_open(&p->names, p->model, scan->items, scan->length, p->allocator) != WEFT_OK) {
+    if (weft_names_open(&p->names, p->model, weft_scan_items(scan), scan->length, p->allocator) !=
+        WEFT_OK) {
         return weft_detail_set(p->reader.detail, WEFT_E_OUT_OF_MEMORY,
                                "no memory for a table of names");
     }

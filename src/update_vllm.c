@@ -62,12 +62,14 @@ static weft_status take_entry(weft_parse *p, weft_root_key key)
 
 static weft_status reserve_entries(weft_parse *p)
 {
-    uint64_t bytes = p->reader.scan->items * sizeof *p->entries;
+    uint64_t bytes;
 
-    if (p->entries == NULL) {
-        p->entry_capacity = p->reader.scan->items;
-        p->entries = weft_memory_allocate(p->allocator, bytes, WEFT_MEMORY_HOST);
+    if (p->entries != NULL) {
+        return WEFT_OK;
     }
+    p->entry_capacity = weft_scan_items(p->reader.scan);
+    bytes = p->entry_capacity * sizeof *p->entries;
+    p->entries = weft_memory_allocate(p->allocator, bytes, WEFT_MEMORY_HOST);
     return p->entries != NULL ? WEFT_OK : weft_parse_no_memory(p, bytes);
 }
 

@@ -1,6 +1,8 @@
 /* One check of UTF-8, for names, sentences and the headers of files. */
 #include "utf8.h"
 
+#define BLOCK 32u /* bytes that are looked at together; compilers make a few vectors of them */
+
 /* Length of the valid sequence at text, 0 if there is none. The second byte's range depends on the
  * first: that is what keeps overlong forms (E0, F0), surrogates (ED) and numbers above U+10FFFF
  * (F4) out. */
@@ -35,17 +37,33 @@ static size_t sequence_length(const uint8_t *text, size_t length)
     return need;
 }
 
+static bool is_ascii_block(const uint8_t *text)
+{
+    uint8_t all = 0;
+
+    for (size_t i = 0; i < BLOCK; i++) {
+        all |= text[i];
+    }
+    return all < 0x80;
+}
+
 size_t weft_utf8_prefix(const void *text, size_t length)
 {
     const uint8_t *bytes = text;
     size_t at = 0;
 
     while (at < length) {
-        size_t step = sequence_length(bytes + at, length - at);
-        if (step == 0) {
-            break;
+        size_t stop = length - at < BLOCK ? length : at + BLOCK;
+        if (stop - at == BLOCK && is_ascii_block(bytes + at)) {
+            at = stop;
         }
-        at += step;
+        while (at < stop) { /* the last sequence may reach beyond */
+            size_t step = sequence_length(bytes + at, length - at);
+            if (step == 0) {
+                return at;
+            }
+            at += step;
+        }
     }
     return at;
 }

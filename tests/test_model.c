@@ -345,7 +345,9 @@ static void check_order(const weft_model *model)
     for (size_t i = 0; i < count; i++) {
         const weft_tensor *tensor = weft_model_tensor(model, order[i].tensor);
         assert_string_equal(tensor->name, names[i]);
+        assert_ptr_equal(order[i].data, tensor->data);
         assert_int_equal(order[i].elements, weft_model_elements(model, order[i].tensor));
+        assert_int_equal(order[i].seed, weft_model_seed(model, order[i].tensor));
         assert_int_equal(order[i].index_bytes, weft_model_index_bytes(model, order[i].tensor));
         assert_int_equal(order[i].element_bytes, weft_dtype_bytes(tensor->dtype));
         assert_int_equal(weft_model_position(model, order[i].tensor), i);

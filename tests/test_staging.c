@@ -47,12 +47,14 @@ static made make(test_random *random, const test_model *model, weft_kind kind, u
     m.update.patches = m.patches;
     assert_int_equal(weft_update_layout(model->model, &m.update), WEFT_OK);
     m.payload = exact((size_t)m.update.payload_bytes);
+    weft_sections at = weft_sections_begin(&m.update);
     for (uint32_t i = 0; i < count; i++) {
         const weft_patch *patch = &m.patches[i];
-        memcpy(m.payload + patch->index_offset, changes[i].indices,
+        memcpy(m.payload + at.indices, changes[i].indices,
                (size_t)(patch->count * patch->index_bytes));
-        memcpy(m.payload + patch->value_offset, changes[i].values,
+        memcpy(m.payload + at.values, changes[i].values,
                (size_t)(patch->count * patch->element_bytes));
+        weft_sections_step(&at, patch);
         test_change_release(&changes[i]);
     }
     return m;
@@ -113,6 +115,7 @@ static void check_staged(const weft_staging *staging, const made *m, const test_
 {
     size_t count = 0;
     const weft_segment *first = weft_staging_newest(staging, &count), *segments = first;
+    weft_sections at = weft_sections_begin(&m->update);
 
     assert_int_equal(weft_staging_newest_changed(staging), m->update.changed);
     for (size_t i = 0; i < m->update.count; i++) {
@@ -131,11 +134,12 @@ static void check_staged(const weft_staging *staging, const made *m, const test_
         assert_int_equal(segment->element_bytes, patch->element_bytes);
         assert_int_equal(segment->indices == NULL, m->update.kind == WEFT_BASELINE);
         if (segment->indices != NULL) {
-            assert_memory_equal(segment->indices, m->payload + patch->index_offset,
+            assert_memory_equal(segment->indices, m->payload + at.indices,
                                 patch->count * patch->index_bytes);
         }
-        assert_memory_equal(segment->values, m->payload + patch->value_offset,
+        assert_memory_equal(segment->values, m->payload + at.values,
                             patch->count * patch->element_bytes);
+        weft_sections_step(&at, patch);
     }
     assert_int_equal(segments - first, count);
 }
@@ -143,18 +147,19 @@ static void check_staged(const weft_staging *staging, const made *m, const test_
 /* The tensors hold what the payload says. */
 static void check_written(const made *m, const test_model *model)
 {
+    weft_sections at = weft_sections_begin(&m->update);
+
     for (size_t i = 0; i < m->update.count; i++) {
         const weft_patch *patch = &m->patches[i];
         const void *data = weft_model_tensor(model->model, patch->tensor)->data;
         for (uint64_t k = 0; k < patch->count; k++) {
-            uint64_t index =
-                patch->index_bytes == 0
-                    ? k
-                    : test_bits_get(m->payload + patch->index_offset, k, patch->index_bytes);
-            assert_int_equal(
-                test_bits_get(data, index, patch->element_bytes),
-                test_bits_get(m->payload + patch->value_offset, k, patch->element_bytes));
+            uint64_t index = patch->index_bytes == 0
+                                 ? k
+                                 : test_bits_get(m->payload + at.indices, k, patch->index_bytes);
+            assert_int_equal(test_bits_get(data, index, patch->element_bytes),
+                             test_bits_get(m->payload + at.values, k, patch->element_bytes));
         }
+        weft_sections_step(&at, patch);
     }
 }
 

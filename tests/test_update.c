@@ -214,18 +214,6 @@ static void test_invalid_examples(void **state)
 
 /* ---- what is read ---- */
 
-static void expect_patch(const weft_patch *patch, uint32_t tensor, uint8_t index_bytes,
-                         uint8_t element_bytes, uint64_t count, uint64_t index_offset,
-                         uint64_t value_offset)
-{
-    assert_int_equal(patch->tensor, tensor);
-    assert_int_equal(patch->index_bytes, index_bytes);
-    assert_int_equal(patch->element_bytes, element_bytes);
-    assert_int_equal(patch->count, count);
-    assert_int_equal(patch->index_offset, index_offset);
-    assert_int_equal(patch->value_offset, value_offset);
-}
-
 static void test_sparse_layout(void **state)
 {
     weft_update u = parsed("names: [model.mask, model.embed.weight, model.scale]\ndtype_names: "
@@ -238,9 +226,9 @@ static void test_sparse_layout(void **state)
     assert_int_equal(u.kind, WEFT_SPARSE);
     assert_false(u.has_session);
     assert_int_equal(u.count, 3);
-    expect_patch(&u.patches[0], 4, 4, 1, 3, 0, 40);
-    expect_patch(&u.patches[1], 0, 4, 2, 5, 16, 48);
-    expect_patch(&u.patches[2], 3, 4, 8, 0, 40, 64);
+    expect_patch(&u, 0, 4, 4, 1, 3, 0, 40);
+    expect_patch(&u, 1, 0, 4, 2, 5, 16, 48);
+    expect_patch(&u, 2, 3, 4, 8, 0, 40, 64);
     assert_int_equal(u.payload_bytes, 64);
     assert_int_equal(u.changed, 8);
     assert_int_equal(u.allocated_bytes, 3 * sizeof(weft_patch));
@@ -257,8 +245,8 @@ static void test_dense_layout(void **state)
     (void)state;
     assert_int_equal(u.form, WEFT_FORM_VLLM_DENSE);
     assert_int_equal(u.kind, WEFT_BASELINE);
-    expect_patch(&u.patches[0], 7, 0, 1, 5, 0, 0);
-    expect_patch(&u.patches[1], 1, 0, 4, 8, 0, 8);
+    expect_patch(&u, 0, 7, 0, 1, 5, 0, 0);
+    expect_patch(&u, 1, 1, 0, 4, 8, 0, 8);
     assert_int_equal(u.payload_bytes, 40);
     assert_int_equal(u.changed, 13);
     release(&u);
@@ -274,7 +262,7 @@ static void test_mvp_form(void **state)
     (void)state;
     assert_int_equal(u.form, WEFT_FORM_VLLM_MVP);
     assert_int_equal(u.kind, WEFT_SPARSE);
-    expect_patch(&u.patches[0], 7, 4, 1, 5, 0, 24);
+    expect_patch(&u, 0, 7, 4, 1, 5, 0, 24);
     release(&u);
 }
 
@@ -301,7 +289,7 @@ static void test_weft_form(void **state)
     assert_int_equal(u.target_version, 2);
     assert_true(u.target_digest == UINT64_C(0xfedcba9876543210));
     assert_int_equal(u.count, 1);
-    expect_patch(&u.patches[0], 6, 8, 1, 2, 0, 16);
+    expect_patch(&u, 0, 6, 8, 1, 2, 0, 16);
     release(&u);
 }
 
@@ -327,8 +315,8 @@ static void test_without_model(void **state)
                            NULL);
 
     (void)state;
-    expect_patch(&u.patches[0], 0, 4, 2, 0, 0, 32);
-    expect_patch(&u.patches[1], 1, 4, 8, 7, 0, 32);
+    expect_patch(&u, 0, 0, 4, 2, 0, 0, 32);
+    expect_patch(&u, 1, 1, 4, 8, 7, 0, 32);
     release(&u);
     refused("{\"names\": [\"a\", \"b\", \"a\"]}", NULL, WEFT_E_META_DUPLICATE_TENSOR, 1, 22);
     refused(
@@ -351,18 +339,54 @@ static void test_layout_of_own_patches(void **state)
 
     (void)state;
     assert_int_equal(weft_update_layout(example, &u), WEFT_OK);
-    expect_patch(&patches[0], 6, 8, 1, 1, 0, 16);
-    expect_patch(&patches[1], 1, 4, 4, 2, 8, 24);
+    expect_patch(&u, 0, 6, 8, 1, 1, 0, 16);
+    expect_patch(&u, 1, 1, 4, 4, 2, 8, 24);
     assert_int_equal(u.payload_bytes, 32);
     assert_int_equal(u.changed, 3);
     u.kind = WEFT_BASELINE;
     assert_int_equal(weft_update_layout(example, &u), WEFT_OK);
-    expect_patch(&patches[0], 6, 0, 1, 1, 0, 0);
-    expect_patch(&patches[1], 1, 0, 4, 2, 0, 8);
+    expect_patch(&u, 0, 6, 0, 1, 1, 0, 0);
+    expect_patch(&u, 1, 1, 0, 4, 2, 0, 8);
     patches[1].count = UINT64_MAX / 4;
     assert_int_equal(weft_update_layout(example, &u), WEFT_E_SIZE_OVERFLOW);
     patches[1].count = UINT64_MAX;
     assert_int_equal(weft_update_layout(example, &u), WEFT_E_SIZE_OVERFLOW);
+}
+
+/* The last payload that fits into 64 bits, and the next, whether elements, indices, values or only
+ * both together are too many. Tensor 6 has indices of 8 bytes and elements of 1; tensor 7 of 4 and
+ * 1. */
+static void test_layout_ends_at_64_bits(void **state)
+{
+    static const struct {
+        uint32_t tensors[2];
+        uint64_t counts[2];
+        weft_status status;
+        weft_kind kind;
+        uint64_t payload_bytes;
+    } cases[] = {
+        {{6, 7}, {(UINT64_C(1) << 32) - 1, 0}, WEFT_OK, WEFT_SPARSE, 38654705656},
+        {{6, 7}, {UINT64_C(1) << 32, 1}, WEFT_OK, WEFT_SPARSE, 38654705680},
+        {{7, 6}, {UINT64_MAX - 15, 8}, WEFT_OK, WEFT_BASELINE, UINT64_MAX - 7},
+        {{7, 6}, {UINT64_MAX - 15, 9}, WEFT_E_SIZE_OVERFLOW, WEFT_BASELINE, 0},
+        {{7, 6}, {UINT64_MAX - 6, 0}, WEFT_E_SIZE_OVERFLOW, WEFT_BASELINE, 0},
+        {{6, 7}, {UINT64_MAX / 8 + 1, 0}, WEFT_E_SIZE_OVERFLOW, WEFT_SPARSE, 0},
+        {{6, 6}, {UINT64_MAX / 16 + 1, UINT64_MAX / 16 + 1}, WEFT_E_SIZE_OVERFLOW, WEFT_SPARSE, 0},
+        {{6, 7}, {UINT64_C(2049638230412172400), 0}, WEFT_OK, WEFT_SPARSE, UINT64_MAX - 15},
+        {{6, 7}, {UINT64_C(2049638230412172401), 0}, WEFT_E_SIZE_OVERFLOW, WEFT_SPARSE, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        weft_patch patches[2] = {{.tensor = cases[i].tensors[0], .count = cases[i].counts[0]},
+                                 {.tensor = cases[i].tensors[1], .count = cases[i].counts[1]}};
+        weft_update u = {.kind = cases[i].kind, .count = 2, .patches = patches};
+        assert_int_equal(weft_update_layout(example, &u), cases[i].status);
+        if (cases[i].status == WEFT_OK) {
+            assert_int_equal(u.payload_bytes, cases[i].payload_bytes);
+            assert_int_equal(u.changed, patches[0].count + patches[1].count);
+        }
+    }
 }
 
 /* ---- details ---- */
@@ -814,6 +838,7 @@ int main(void)
         cmocka_unit_test(test_nothing_changed),
         cmocka_unit_test(test_without_model),
         cmocka_unit_test(test_layout_of_own_patches),
+        cmocka_unit_test(test_layout_ends_at_64_bits),
         cmocka_unit_test(test_detail_names_tensor),
         cmocka_unit_test(test_detail_is_printable),
         cmocka_unit_test(test_places),

@@ -85,18 +85,6 @@ static weft_detail counts_refused(const char *counts, weft_status status, uint32
 
 /* ---- what is read ---- */
 
-static void expect_patch(const weft_patch *patch, uint32_t tensor, uint8_t index_bytes,
-                         uint8_t element_bytes, uint64_t count, uint64_t index_offset,
-                         uint64_t value_offset)
-{
-    assert_int_equal(patch->tensor, tensor);
-    assert_int_equal(patch->index_bytes, index_bytes);
-    assert_int_equal(patch->element_bytes, element_bytes);
-    assert_int_equal(patch->count, count);
-    assert_int_equal(patch->index_offset, index_offset);
-    assert_int_equal(patch->value_offset, value_offset);
-}
-
 static void test_patches_that_follow(void **state)
 {
     weft_update u =
@@ -108,9 +96,9 @@ static void test_patches_that_follow(void **state)
     assert_true(u.has_session);
     assert_int_equal(u.epoch, 12);
     assert_int_equal(u.count, 3);
-    expect_patch(&u.patches[0], 0, 4, 2, 5, 0, 56);
-    expect_patch(&u.patches[1], 6, 8, 1, 2, 24, 72);
-    expect_patch(&u.patches[2], 4, 4, 1, 3, 40, 80);
+    expect_patch(&u, 0, 0, 4, 2, 5, 0, 56);
+    expect_patch(&u, 1, 6, 8, 1, 2, 24, 72);
+    expect_patch(&u, 2, 4, 4, 1, 3, 40, 80);
     assert_int_equal(u.payload_bytes, 88);
     assert_int_equal(u.changed, 10);
     check_round_trip(&u, example);
@@ -171,7 +159,7 @@ static void test_without_model(void **state)
     (void)state;
     assert_int_equal(u.form, WEFT_FORM_WEFT_COUNTS);
     assert_int_equal(u.count, 1);
-    expect_patch(&u.patches[0], 0, 0, 0, 9, 0, 0);
+    expect_patch(&u, 0, 0, 0, 0, 9, 0, 0);
     assert_int_equal(u.payload_bytes, 64);
     assert_int_equal(u.changed, 9);
     release(&u);

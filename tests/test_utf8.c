@@ -69,11 +69,34 @@ static void a_fault_is_found_where_it_begins(void **state)
     assert_int_equal(weft_utf8_prefix("a\0b", 3), 3);
 }
 
+/* Long texts are looked at in blocks: a sequence may stand across two of them, and a fault
+ * anywhere. */
+static void a_fault_is_found_in_any_place(void **state)
+{
+    char text[100];
+
+    (void)state;
+    for (size_t at = 0; at + 4 <= sizeof text; at++) {
+        memset(text, 'a', sizeof text);
+        text[at] = '\x80';
+        assert_int_equal(weft_utf8_prefix(text, sizeof text), at);
+        memcpy(text + at, "\xf0\x9f\x98\x80", 4);
+        assert_int_equal(weft_utf8_prefix(text, sizeof text), sizeof text);
+        for (size_t length = 0; length <= sizeof text; length++) {
+            size_t whole = length > at && length < at + 4 ? at : length;
+            assert_int_equal(weft_utf8_prefix(text, length), whole);
+        }
+        text[at + 3] = 'z';
+        assert_int_equal(weft_utf8_prefix(text, sizeof text), at);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_point_is_accepted),
         cmocka_unit_test(a_fault_is_found_where_it_begins),
+        cmocka_unit_test(a_fault_is_found_in_any_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

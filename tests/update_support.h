@@ -61,6 +61,25 @@ static inline bool same(const weft_update *a, const weft_update *b)
            (a->count == 0 || memcmp(a->patches, b->patches, a->count * sizeof *a->patches) == 0);
 }
 
+/* The patch of this number, and where its sections begin. */
+static inline void expect_patch(const weft_update *update, size_t number, uint32_t tensor,
+                                uint8_t index_bytes, uint8_t element_bytes, uint64_t count,
+                                uint64_t indices, uint64_t values)
+{
+    const weft_patch *patch = &update->patches[number];
+    weft_sections at = weft_sections_begin(update);
+
+    for (size_t i = 0; i < number; i++) {
+        weft_sections_step(&at, &update->patches[i]);
+    }
+    assert_int_equal(patch->tensor, tensor);
+    assert_int_equal(patch->index_bytes, index_bytes);
+    assert_int_equal(patch->element_bytes, element_bytes);
+    assert_int_equal(patch->count, count);
+    assert_int_equal(at.indices, indices);
+    assert_int_equal(at.values, values);
+}
+
 /* Written in its form (vLLM's MVP in weft's own), the update is the same; and written again, so are
  * the bytes. */
 static inline void check_round_trip(weft_update *update, const weft_model *model)

@@ -23,7 +23,7 @@
 #include "nccl_library.h"
 #include "transport.h"
 
-#define CHUNK_BYTES (UINT64_C(32) << 20) /* the same on all ranks: spec/protocol.md, "Broadcasts" */
+#define CHUNK_BYTES (UINT64_C(256) << 20) /* the same on all ranks: spec/protocol.md, "Broadcasts" */
 #define GROUP_MAX   256u                 /* broadcasts in one group call */
 #define SLOTS       8u
 
