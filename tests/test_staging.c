@@ -518,7 +518,8 @@ static void test_the_table_stays(void **state)
         assert_int_equal(staging.held_bytes, 0);
         reserve(&staging, &a, false); /* `seen` begins anew, or the tensors would be twice there */
         assert_int_equal(staging.held_bytes, held);
-        assert_int_equal(allocator.calls, calls + 3 * (i + 1)); /* update, payload, undo log */
+        assert_int_equal(allocator.calls,
+                         calls + UINT64_C(3) * (i + 1)); /* update, payload, undo log */
     }
     weft_staging_release(&staging);
     staging.budget_bytes = 100; /* less than the table */
