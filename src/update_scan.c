@@ -229,7 +229,11 @@ static size_t spaces_behind(const char *text)
 static weft_status check_bytes(const weft_scan *scan, size_t i, size_t stop, size_t *spaces,
                                weft_detail *detail)
 {
-    char before = i > weft_scan_begin(scan).offset ? scan->document[i - 1] : '\n';
+    char before = '\n';
+
+    if (i > weft_scan_begin(scan).offset) {
+        before = scan->document[i - 1];
+    }
 
     for (; i < stop; i++) {
         char c = scan->document[i];

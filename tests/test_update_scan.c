@@ -42,6 +42,11 @@ static void test_plain_blocks(void **state)
 
 /* ---- white space, directives, byte order marks ---- */
 
+static bool is_white(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
 /* The rules of spec/metadata.md, one byte after the other. */
 static weft_status expected_answer(const char *text, size_t length, size_t *fault)
 {
@@ -49,7 +54,7 @@ static weft_status expected_answer(const char *text, size_t length, size_t *faul
 
     for (size_t i = 0; i < length; i++) {
         bool begins = i == 0 || text[i - 1] == '\n' || text[i - 1] == '\r';
-        spaces = memchr(" \t\n\r", text[i], 4) != NULL ? spaces + 1 : 0;
+        spaces = is_white(text[i]) ? spaces + 1 : 0;
         *fault = i;
         if (spaces > WEFT_SCAN_SPACE_MAX || (text[i] == '%' && begins)) {
             return WEFT_E_META_UNSUPPORTED;
@@ -92,8 +97,11 @@ static size_t add_piece(test_random *random, char *text, size_t length)
     }
     size_t run = 1 + (size_t)test_random_below(random, which < 12 ? 270 : 40);
     for (size_t i = 0; i < run; i++) {
-        bool space = which < 20;
-        text[length + i] = space ? " \t\n\r"[test_random_below(random, 4)] : 'b';
+        static const char white[4] = {' ', '\t', '\n', '\r'};
+        text[length + i] = 'b';
+        if (which < 20) {
+            text[length + i] = white[test_random_below(random, 4)];
+        }
     }
     return length + run;
 }
@@ -135,20 +143,25 @@ static void test_longest_run(void **state)
 
 /* ---- strings of JSON ---- */
 
-/* Zeros, something, and zeros again, in a string. */
-static bool is_json(int before, const char *middle)
+/* Zeros, something, and zeros again, in a string; then another string. */
+static bool is_json_string(int before, const char *middle, int after)
 {
     char text[300];
     char *copy;
     weft_scan scan;
     int length =
-        snprintf(text, sizeof text, "{\"%0*d%s%0*d\": [1, 2]}", before, 0, middle, 90 - before, 0);
+        snprintf(text, sizeof text, "{\"%0*d%s%0*d\": \"a\"}", before, 0, middle, after, 0);
 
     assert_true(length > 0 && (size_t)length < sizeof text);
     copy = exact(text, (size_t)length);
     assert_int_equal(weft_scan_open(&scan, copy, (size_t)length, NULL), WEFT_OK);
     free(copy);
     return scan.json;
+}
+
+static bool is_json(int before, const char *middle)
+{
+    return is_json_string(before, middle, 90 - before);
 }
 
 static void test_strings(void **state)
@@ -165,14 +178,25 @@ static void test_strings(void **state)
         assert_false(is_json(before, "\n"));
         assert_false(is_json(before, "\x1f"));
         assert_false(is_json(before, "\\\n"));
+        for (int after = 1; after < 90; after++) { /* an escape ends where it ends */
+            assert_true(is_json_string(before, "\\n", after));
+        }
     }
+}
+
+static void add_tensor(weft_model *model, const char *name)
+{
+    static char content;
+    weft_tensor tensor = {
+        .name = name, .dtype = WEFT_U8, .rank = 1, .shape = {1}, .data = &content};
+
+    assert_int_equal(weft_model_add(model, &tensor), WEFT_OK);
 }
 
 /* The parser gets a name as it stands: a line break that it was given behind a comma within would
  * make a space of itself. */
 static void test_names_with_quotes(void **state)
 {
-    static char content;
     weft_model *model;
 
     (void)state;
@@ -180,9 +204,7 @@ static void test_names_with_quotes(void **state)
     for (int before = 1; before < 90; before++) {
         char name[200];
         (void)snprintf(name, sizeof name, "%0*d\",\"\\,%0*d", before, 0, 90 - before, 0);
-        weft_tensor tensor = {
-            .name = name, .dtype = WEFT_U8, .rank = 1, .shape = {1}, .data = &content};
-        assert_int_equal(weft_model_add(model, &tensor), WEFT_OK);
+        add_tensor(model, name);
     }
     assert_int_equal(weft_model_sort(model), WEFT_OK);
     for (int before = 1; before < 90; before++) {
@@ -198,12 +220,41 @@ static void test_names_with_quotes(void **state)
     weft_model_destroy(model);
 }
 
+/* The same behind a string that has an escape, wherever that stands and however far its end is. */
+static void test_names_behind_escapes(void **state)
+{
+    (void)state;
+    for (int before = 1; before < 70; before++) {
+        weft_model *model;
+        assert_int_equal(weft_model_create(&model, NULL), WEFT_OK);
+        add_tensor(model, "b,c");
+        for (int after = 1; after < 70; after++) {
+            char name[200];
+            (void)snprintf(name, sizeof name, "%0*d/%0*d", before, 0, after, 0);
+            add_tensor(model, name);
+        }
+        assert_int_equal(weft_model_sort(model), WEFT_OK);
+        for (int after = 1; after < 70; after++) {
+            char text[400];
+            (void)snprintf(text, sizeof text,
+                           "{\"names\": [\"%0*d\\/%0*d\", \"b,c\"], "
+                           "\"dtype_names\": [\"uint8\", \"uint8\"], \"shapes\": [[1], [1]]}",
+                           before, 0, after, 0);
+            weft_update update = parsed(text, model);
+            assert_int_equal(update.patches[0].tensor, after);
+            assert_int_equal(update.patches[1].tensor, 0);
+            release(&update);
+        }
+        weft_model_destroy(model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_blocks),      cmocka_unit_test(test_lines),
         cmocka_unit_test(test_longest_run),       cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_names_with_quotes),
+        cmocka_unit_test(test_names_with_quotes), cmocka_unit_test(test_names_behind_escapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
