@@ -23,8 +23,9 @@
 #include "nccl_library.h"
 #include "transport.h"
 
-#define CHUNK_BYTES (UINT64_C(256) << 20) /* the same on all ranks: spec/protocol.md, "Broadcasts" */
-#define GROUP_MAX   256u                 /* broadcasts in one group call */
+/* The same on all ranks: spec/protocol.md, "Broadcasts". */
+#define CHUNK_BYTES (UINT64_C(256) << 20)
+#define GROUP_MAX   256u /* broadcasts in one group call */
 #define SLOTS       8u
 
 typedef enum stage { QUIET, CONNECTING, GREETING, ENQUEUEING, MOVING, FAILED, CANCELLING } stage;
