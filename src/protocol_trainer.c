@@ -316,7 +316,10 @@ static void on_hello(weft_trainer_core *core, const weft_input *input, weft_acti
     }
     bool same_model = message->fingerprint == core->fingerprint;
     set(core, input->link, same_model ? WEFT_SLOT_KNOWN : WEFT_SLOT_REFUSED);
-    bool tells = core->doubt_epoch != 0 && message->last_epoch == core->doubt_epoch;
+    /* The epoch alone proves nothing: a trainer that died may have used it too, with a worker that
+     * was not connected when this one chose it. The content does. */
+    bool tells = core->doubt_epoch != 0 && message->last_epoch == core->doubt_epoch &&
+                 message->version == core->target_version && message->digest == core->target_digest;
     if (same_model && tells && message->outcome == WEFT_OUTCOME_COMMITTED) {
         core->doubt_epoch = 0;
         core->outcome = WEFT_OUTCOME_COMMITTED;

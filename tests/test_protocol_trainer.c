@@ -492,15 +492,25 @@ static void lose_all_in_commit(bench *b)
     assert_base(b, BASE, BASE_DIGEST);
 }
 
+/* A worker connects that holds what the push in doubt leads to. */
+static weft_message hello_with_target(uint64_t epoch, weft_outcome outcome)
+{
+    weft_message hello = trainer_bench_hello_of(epoch, outcome);
+
+    hello.version = VERSION;
+    hello.digest = DIGEST;
+    return hello;
+}
+
 static void return_with(bench *b, uint32_t link, uint64_t epoch, weft_outcome outcome)
 {
     weft_trainer_core_open(&b->core, link);
-    trainer_bench_hear(b, link, trainer_bench_hello_of(epoch, outcome));
+    trainer_bench_hear(b, link, hello_with_target(epoch, outcome));
 }
 
 static void test_doubt_is_resolved_by_hello(void **state)
 {
-    weft_message stranger = trainer_bench_hello_of(1, WEFT_OUTCOME_COMMITTED);
+    weft_message stranger = hello_with_target(1, WEFT_OUTCOME_COMMITTED);
     bench b;
 
     (void)state;
@@ -521,6 +531,28 @@ static void test_doubt_is_resolved_by_hello(void **state)
     assert_idle(&b, WEFT_OUTCOME_COMMITTED, WEFT_E_UNCONFIRMED, 1);
     return_with(&b, 4, 1, WEFT_OUTCOME_COMMITTED); /* heard already */
     assert_did(&b, "");
+}
+
+/* A trainer that died has led a worker through the same epoch to something else, before this one
+ * began and could hear of it. */
+static void test_doubt_is_not_resolved_by_another_session(void **state)
+{
+    weft_message other_version = hello_with_target(1, WEFT_OUTCOME_COMMITTED);
+    weft_message other_digest = other_version;
+    bench b;
+
+    (void)state;
+    lose_all_in_commit(&b);
+    other_version.version++;
+    other_digest.digest++;
+    weft_trainer_core_open(&b.core, 0);
+    trainer_bench_hear(&b, 0, other_version);
+    assert_did(&b, "");
+    weft_trainer_core_open(&b.core, 1);
+    trainer_bench_hear(&b, 1, other_digest);
+    assert_did(&b, "");
+    assert_base(&b, BASE, BASE_DIGEST);
+    assert_int_equal(b.core.doubt_epoch, 1);
 }
 
 static void test_a_new_push_ends_the_doubt(void **state)
@@ -605,6 +637,7 @@ int main(void)
         cmocka_unit_test(test_applied_with_another_digest),
         cmocka_unit_test(test_results_of_a_worker_mean_nothing_here),
         cmocka_unit_test(test_doubt_is_resolved_by_hello),
+        cmocka_unit_test(test_doubt_is_not_resolved_by_another_session),
         cmocka_unit_test(test_a_new_push_ends_the_doubt),
         cmocka_unit_test(test_all_deny_the_commit),
         cmocka_unit_test(test_hello_with_an_impossible_epoch),

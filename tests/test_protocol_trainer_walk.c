@@ -30,6 +30,8 @@ static weft_message walk_message(test_random *random, const weft_trainer_core *c
 
     if (core->doubt_epoch != 0 && ONE_IN(random, 3)) {
         m.last_epoch = core->doubt_epoch;
+        m.version = core->target_version;
+        m.digest = core->target_digest;
     }
     if (ONE_IN(random, 40)) {
         m.type = others[test_random_below(random, sizeof others)];
