@@ -52,7 +52,7 @@ typedef enum weft_device_operation {
 typedef enum weft_poll {
     WEFT_POLL_AGAIN = 0, /* not yet */
     WEFT_POLL_DONE,      /* all submitted operations are over and their results are written */
-    WEFT_POLL_GONE       /* the device is lost */
+    WEFT_POLL_GONE       /* the device is lost, with all that it holds */
 } weft_poll;
 
 /* One tensor to compare. */

@@ -48,6 +48,7 @@ typedef enum weft_input_type {
 typedef struct weft_input {
     uint8_t type; /* weft_input_type */
     bool streamed;
+    bool gone;        /* with a status of a result: the device is lost, and what it held */
     bool unannounced; /* START by local control without a target digest: any content is right */
     uint32_t link;
     int32_t status; /* weft_status */

@@ -502,6 +502,9 @@ static void on_result(weft_worker_core *core, const weft_input *input, weft_acti
     if (!expected(core, input)) {
         return;
     }
+    if (input->status != WEFT_OK && input->gone) {
+        lose_weights(core);
+    }
     if (input->type == WEFT_INPUT_UNDONE) {
         on_undone(core, input, actions);
     } else if (input->status != WEFT_OK) {

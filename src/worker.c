@@ -108,6 +108,8 @@ static void describe(weft_worker *worker, weft_status status, const weft_input *
 void weft_worker_make_ready(weft_worker *worker, weft_input_type type, weft_status status)
 {
     worker->ready = (weft_input){.type = (uint8_t)type, .status = status, .link = WEFT_LINK_NONE};
+    worker->ready.gone =
+        status == WEFT_E_DEVICE_FAILED && worker->device->poll(worker->device) == WEFT_POLL_GONE;
 }
 
 void weft_worker_trace(const weft_worker *worker, weft_trace_kind kind, uint32_t link,

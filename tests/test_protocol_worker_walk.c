@@ -130,6 +130,7 @@ static void fill_result(test_random *random, const weft_worker_core *core, weft_
 {
     input->status =
         ONE_IN(random, input->type == WEFT_INPUT_UNDONE ? 50 : 15) ? WEFT_E_DEVICE_FAILED : WEFT_OK;
+    input->gone = input->status != WEFT_OK && ONE_IN(random, 20);
     input->streamed =
         core->kind == WEFT_BASELINE && (core->update == 0 ? ONE_IN(random, 2) : core->streamed);
     input->digest = core->target_digest - core->content_digest;

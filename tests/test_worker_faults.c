@@ -271,6 +271,28 @@ static void test_device_gone(void **state)
     fixture_destroy(f);
 }
 
+/* Found before anything was written, and the weights are lost all the same. */
+static void test_device_gone_while_verifying(void **state)
+{
+    (void)state;
+    for (int at_submit = 0; at_submit < 2; at_submit++) {
+        failing_device device = {.fails = WEFT_DEVICE_VERIFY, .at_submit = at_submit != 0};
+        fixture *f = create_with_device(&device);
+        weft_worker_info info;
+        fixture_go(f, READY);
+        device.gone = true;
+        fixture_say_payload(f);
+        assert_int_equal(f->answer.type, WEFT_MESSAGE_FAILED);
+        assert_int_equal((weft_status)f->answer.code, WEFT_E_DEVICE_FAILED);
+        assert_int_equal(f->answer.condition, WEFT_LOST);
+        weft_worker_get_info(f->worker, &info);
+        assert_int_equal(info.state, WEFT_IDLE);
+        assert_int_equal(info.condition, WEFT_LOST);
+        assert_int_equal(info.version, 0);
+        fixture_destroy(f);
+    }
+}
+
 static void test_slow_device_is_polled(void **state)
 {
     (void)state;
@@ -520,6 +542,7 @@ int main(void)
         cmocka_unit_test(test_put_fails),
         cmocka_unit_test(test_rollback_fails),
         cmocka_unit_test(test_device_gone),
+        cmocka_unit_test(test_device_gone_while_verifying),
         cmocka_unit_test(test_slow_device_is_polled),
         cmocka_unit_test(test_undo_that_does_not_end),
         cmocka_unit_test(test_destroyed_while_the_device_undoes),

@@ -429,11 +429,12 @@ static weft_poll poll(const weft_device *device)
     if (d->lost) {
         return WEFT_POLL_GONE;
     }
-    if (d->pending_count == 0) {
-        return WEFT_POLL_DONE;
-    }
     int before = weft_cuda_enter(d);
-    cudaError_t error = cudaEventQuery(d->done);
+    /* With nothing pending: what an upload or another user of the context may have broken. */
+    cudaError_t error = d->pending_count > 0 ? cudaEventQuery(d->done) : cudaStreamQuery(d->stream);
+    if (d->pending_count == 0 && error == cudaErrorNotReady) {
+        error = cudaSuccess;
+    }
     weft_poll answer = WEFT_POLL_DONE;
     if (error == cudaErrorNotReady) {
         answer = WEFT_POLL_AGAIN;
