@@ -9,6 +9,28 @@
 
 _Static_assert(WEFT_BASE64_LENGTH(WEFT_UNIQUE_ID_BYTES) == WEFT_UNIQUE_ID_MAX, "base64 of an id");
 
+size_t weft_load_parts(const weft_load *load)
+{
+    return load->segments == NULL ? 2 : load->count * (load->vllm_order ? 2 : 1);
+}
+
+weft_run weft_load_part(const weft_load *load, size_t part)
+{
+    if (load->segments == NULL) {
+        return load->runs[part];
+    }
+    const weft_segment *segment = &load->segments[load->vllm_order ? part / 2 : part];
+    bool index = load->vllm_order && part % 2 == 0;
+    union {
+        const void *constant;
+        void *writable;
+    } view = {.constant =
+                  index ? segment->indices : segment->values}; /* written on receivers only */
+    uint64_t width = index ? segment->index_bytes : segment->element_bytes;
+    return (weft_run){view.writable,
+                      segment->indices == NULL && index ? 0 : segment->count * width};
+}
+
 void weft_transport_settle(const weft_transport *transport, uint32_t timeout_ms)
 {
     uint64_t end_ns = weft_clock_ns() + timeout_ms * NS_PER_MS;

@@ -35,6 +35,10 @@ typedef struct weft_load {
     bool vllm_order; /* of each segment its indices too, and one call for each part */
 } weft_load;
 
+/* The load as a row of runs, some of which may be empty. */
+size_t weft_load_parts(const weft_load *load);
+weft_run weft_load_part(const weft_load *load, size_t part);
+
 struct weft_transport {
     const char *name;
     const char *text; /* the last failure in words, or "" */

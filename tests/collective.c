@@ -19,31 +19,11 @@ static int place_of(const collective_rank *rank)
 
 /* ---- the bytes of a load, one behind the other ---- */
 
-static size_t parts_of(const weft_load *load)
-{
-    return load->segments == NULL ? 2 : load->count * (load->vllm_order ? 2 : 1);
-}
-
-static weft_run part_of(const weft_load *load, size_t part)
-{
-    if (load->segments == NULL) {
-        return load->runs[part];
-    }
-    const weft_segment *segment = &load->segments[load->vllm_order ? part / 2 : part];
-    bool index = load->vllm_order && part % 2 == 0;
-    union {
-        const void *constant;
-        void *writable;
-    } view = {.constant = index ? segment->indices : segment->values};
-    return (weft_run){view.writable,
-                      segment->count * (index ? segment->index_bytes : segment->element_bytes)};
-}
-
 static uint64_t bytes_of(const weft_load *load)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < parts_of(load); i++) {
-        bytes += part_of(load, i).length;
+    for (size_t i = 0; i < weft_load_parts(load); i++) {
+        bytes += weft_load_part(load, i).length;
     }
     return bytes;
 }
@@ -53,8 +33,8 @@ static void move_bytes(const weft_load *load, uint64_t offset, uint64_t length, 
                        bool into)
 {
     uint64_t begin = 0;
-    for (size_t i = 0; i < parts_of(load); i++) {
-        weft_run run = part_of(load, i);
+    for (size_t i = 0; i < weft_load_parts(load); i++) {
+        weft_run run = weft_load_part(load, i);
         uint64_t from = offset > begin ? offset : begin;
         uint64_t to = offset + length < begin + run.length ? offset + length : begin + run.length;
         if (from < to) {

@@ -155,28 +155,6 @@ static bool reap(weft_nccl *n)
 
 /* ---- What moves ---- */
 
-static size_t parts_of(const weft_load *load)
-{
-    return load->segments == NULL ? 2 : load->count * (load->vllm_order ? 2 : 1);
-}
-
-static weft_run part_of(const weft_load *load, size_t part)
-{
-    if (load->segments == NULL) {
-        return load->runs[part];
-    }
-    const weft_segment *segment = &load->segments[load->vllm_order ? part / 2 : part];
-    bool index = load->vllm_order && part % 2 == 0;
-    union {
-        const void *constant;
-        void *writable;
-    } view = {.constant =
-                  index ? segment->indices : segment->values}; /* written on receivers only */
-    uint64_t width = index ? segment->index_bytes : segment->element_bytes;
-    return (weft_run){view.writable,
-                      segment->indices == NULL && index ? 0 : segment->count * width};
-}
-
 /* One broadcast: the next piece. False when NCCL refuses. */
 static bool enqueue_piece(weft_nccl *n, const weft_run *run)
 {
@@ -196,10 +174,10 @@ static bool enqueue_group(weft_nccl *n)
     unsigned most = n->load->vllm_order ? 1 : GROUP_MAX;
     bool fine = check(n, n->nccl->group_start(), "ncclGroupStart");
     for (unsigned count = 0; fine && count < most && bytes < CHUNK_BYTES;) {
-        if (n->next.part == parts_of(n->load)) {
+        if (n->next.part == weft_load_parts(n->load)) {
             break;
         }
-        weft_run run = part_of(n->load, n->next.part);
+        weft_run run = weft_load_part(n->load, n->next.part);
         if (n->next.offset == run.length) {
             n->next.part++;
             n->next.offset = 0;
@@ -216,11 +194,12 @@ static bool enqueue_group(weft_nccl *n)
 static bool all_enqueued(const weft_nccl *n)
 {
     cursor at = n->next;
-    while (at.part < parts_of(n->load) && at.offset == part_of(n->load, at.part).length) {
+    while (at.part < weft_load_parts(n->load) &&
+           at.offset == weft_load_part(n->load, at.part).length) {
         at.part++;
         at.offset = 0;
     }
-    return at.part == parts_of(n->load);
+    return at.part == weft_load_parts(n->load);
 }
 
 /* ---- Stages ---- */
