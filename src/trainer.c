@@ -20,7 +20,10 @@ static void describe(weft_trainer *trainer, weft_status status, uint32_t link)
         peer = trainer->peers[link];
     }
     const char *text = weft_status_text(status);
-    if (peer == NULL) {
+    if (peer == NULL && status == WEFT_E_COLLECTIVE) {
+        weft_detail_set(&trainer->detail, status, "%s: %s", text,
+                        weft_transport_text(trainer->transport));
+    } else if (peer == NULL) {
         weft_detail_set(&trainer->detail, status, "%s", text);
     } else if (status == WEFT_E_PEER_FAILED) {
         weft_detail_set(&trainer->detail, status,
@@ -67,7 +70,8 @@ static bool has_advanced(weft_trainer *trainer)
     if (trainer->advancing) {
         weft_poll poll = trainer->device->poll(trainer->device);
         trainer->advancing = poll == WEFT_POLL_AGAIN;
-        trainer->base_is_lost = poll == WEFT_POLL_GONE;
+        trainer->base_is_lost = poll == WEFT_POLL_GONE ||
+                                (poll == WEFT_POLL_DONE && trainer->advanced.status != WEFT_OK);
     }
     return !trainer->advancing;
 }

@@ -47,6 +47,7 @@ struct weft_trainer {
     weft_load load;
     weft_action last; /* of the session that is `ending` */
     uint64_t vllm_version;
+    uint64_t leave_ns; /* until then what was cancelled is waited for */
     weft_allocator allocator;
     weft_hooks hooks;
     uint64_t budget_bytes, update_bytes;

@@ -5,6 +5,8 @@
 #include "detail.h"
 #include "trainer_engine.h"
 
+#define NS_PER_MS UINT64_C(1000000)
+
 /* ---- Group ---- */
 
 static bool is_member(const weft_trainer *trainer, uint32_t link)
@@ -95,6 +97,7 @@ void weft_trainer_cancel_transfer(weft_trainer *trainer)
     trainer->transfer_due = false;
     trainer->group.number = 0;
     if (trainer->moving) {
+        trainer->leave_ns = trainer->now_ns + trainer->timeout_ms * NS_PER_MS;
         trainer->transport->cancel(trainer->transport);
     }
 }
@@ -111,7 +114,9 @@ void weft_trainer_poll_transfer(weft_trainer *trainer)
             transfer_failed(trainer);
             return;
         }
-        trainer->moving = poll == WEFT_POLL_AGAIN;
+        /* A collective that cannot be left only reads here, so nobody waits for it without end. */
+        bool waited = cancelled && trainer->now_ns >= trainer->leave_ns;
+        trainer->moving = poll == WEFT_POLL_AGAIN && !waited;
     }
     if (trainer->transfer_due && !trainer->moving) {
         begin(trainer);

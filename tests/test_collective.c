@@ -210,6 +210,31 @@ static void test_a_collective_that_cannot_be_left(void **state)
     world_destroy(w);
 }
 
+/* On the trainer too: the push is over at the deadline all the same. */
+static void test_a_root_that_cannot_leave(void **state)
+{
+    test_world *w = begin(&(world_options){0});
+    weft_push push;
+    (void)state;
+    change(w);
+    w->collective.breaks = w->collective.never_quiet = 0;
+    assert_int_equal(world_push(w, WEFT_SPARSE, 2, &push), WEFT_AGAIN);
+    world_wait(w, 999);
+    assert_int_equal(weft_trainer_result(w->trainer, &push), WEFT_AGAIN);
+    world_wait(w, 2);
+    assert_int_equal(weft_trainer_result(w->trainer, &push), WEFT_E_COLLECTIVE);
+    assert_int_equal(push.outcome, WEFT_OUTCOME_ABORTED);
+    assert_non_null(strstr(weft_trainer_detail(w->trainer)->text, "a rank of the group is gone"));
+    world_check(w, w->base, 1);
+    collective_mend(&w->collective);
+    for (unsigned i = 0; i < 10; i++) {
+        (void)weft_transport_poll(w->transport);
+    }
+    assert_int_equal(world_push(w, WEFT_SPARSE, 3, NULL), WEFT_OK);
+    world_check(w, w->current, 3);
+    world_destroy(w);
+}
+
 /* A streamed baseline that is cut off by the collective is torn, and the next one mends it. */
 static void test_a_streamed_baseline_cut_off(void **state)
 {
@@ -382,6 +407,7 @@ int main(void)
         cmocka_unit_test(test_a_root_that_hangs_after_all_have_received),
         cmocka_unit_test(test_no_unique_id),
         cmocka_unit_test(test_a_collective_that_cannot_be_left),
+        cmocka_unit_test(test_a_root_that_cannot_leave),
         cmocka_unit_test(test_a_streamed_baseline_cut_off),
         cmocka_unit_test(test_at_every_record),
         cmocka_unit_test(test_destroyed_while_it_moves),
