@@ -103,18 +103,18 @@ typedef struct weft_actions {
 
 /* ---- Worker ---- */
 
-typedef enum weft_awaits { /* what a worker waits for; finer than the state */
-                           WEFT_AWAITS_NOTHING = 0,
-                           WEFT_AWAITS_UPDATE, /* the first or next UPDATE, or APPLY after the last
-                                                  one */
-                           WEFT_AWAITS_DOCUMENT,     /* pieces of the document */
-                           WEFT_AWAITS_VALIDATION,   /* VALIDATED */
-                           WEFT_AWAITS_PAYLOAD,      /* pieces of the payload */
-                           WEFT_AWAITS_TRANSFER,     /* RECEIVED: the collective runs */
-                           WEFT_AWAITS_VERIFICATION, /* RECEIVED, then VERIFIED */
-                           WEFT_AWAITS_WRITE,        /* WRITTEN */
-                           WEFT_AWAITS_DECISION,     /* COMMIT or ABORT */
-                           WEFT_AWAITS_UNDO          /* UNDONE */
+/* What a worker waits for; finer than the state. */
+typedef enum weft_awaits {
+    WEFT_AWAITS_NOTHING = 0,
+    WEFT_AWAITS_UPDATE,       /* the first or next UPDATE, or APPLY after the last one */
+    WEFT_AWAITS_DOCUMENT,     /* pieces of the document */
+    WEFT_AWAITS_VALIDATION,   /* VALIDATED */
+    WEFT_AWAITS_PAYLOAD,      /* pieces of the payload, or the word that the collective begins */
+    WEFT_AWAITS_TRANSFER,     /* RECEIVED: the collective runs */
+    WEFT_AWAITS_VERIFICATION, /* RECEIVED, then VERIFIED */
+    WEFT_AWAITS_WRITE,        /* WRITTEN */
+    WEFT_AWAITS_DECISION,     /* COMMIT or ABORT */
+    WEFT_AWAITS_UNDO          /* UNDONE */
 } weft_awaits;
 
 typedef struct weft_worker_core {
@@ -159,23 +159,24 @@ void weft_worker_compose(const weft_worker_core *core, const weft_action *action
 
 /* ---- Trainer ---- */
 
-typedef enum weft_phase { /* what a trainer waits for: one answer of every member */
-                          WEFT_PHASE_NONE = 0,
-                          WEFT_PHASE_START,   /* sent START, wait for STARTED */
-                          WEFT_PHASE_PREPARE, /* sent UPDATE and document, wait for READY */
-                          WEFT_PHASE_PAYLOAD, /* sends the payload, waits for STAGED */
-                          WEFT_PHASE_APPLY,   /* sent APPLY, wait for APPLIED */
-                          WEFT_PHASE_COMMIT,  /* decided; sent COMMIT, wait for COMMITTED */
-                          WEFT_PHASE_ABORT    /* sent ABORT, wait for ABORTED or FAILED */
+/* What a trainer waits for: one answer of every member. */
+typedef enum weft_phase {
+    WEFT_PHASE_NONE = 0,
+    WEFT_PHASE_START,   /* sent START, wait for STARTED */
+    WEFT_PHASE_PREPARE, /* sent UPDATE and document, wait for READY */
+    WEFT_PHASE_PAYLOAD, /* sends the payload, waits for STAGED */
+    WEFT_PHASE_APPLY,   /* sent APPLY, wait for APPLIED */
+    WEFT_PHASE_COMMIT,  /* decided; sent COMMIT, wait for COMMITTED */
+    WEFT_PHASE_ABORT    /* sent ABORT, wait for ABORTED or FAILED */
 } weft_phase;
 
-typedef enum weft_slot_flags { /* what the trainer knows of the worker on a link */
-                               WEFT_SLOT_OPEN = 1,    /* connected */
-                               WEFT_SLOT_KNOWN = 2,   /* said HELLO, and its model is ours */
-                               WEFT_SLOT_REFUSED = 4, /* said HELLO, and its model is not ours */
-                               WEFT_SLOT_MEMBER =
-                                   8, /* takes part in the session and has not failed */
-                               WEFT_SLOT_ANSWERED = 16 /* has answered in the present phase */
+/* What the trainer knows of the worker on a link. */
+typedef enum weft_slot_flags {
+    WEFT_SLOT_OPEN = 1,     /* connected */
+    WEFT_SLOT_KNOWN = 2,    /* said HELLO, and its model is ours */
+    WEFT_SLOT_REFUSED = 4,  /* said HELLO, and its model is not ours */
+    WEFT_SLOT_MEMBER = 8,   /* takes part in the session and has not failed */
+    WEFT_SLOT_ANSWERED = 16 /* has answered in the present phase */
 } weft_slot_flags;
 
 typedef struct weft_trainer_core {

@@ -24,12 +24,13 @@ typedef struct weft_peer { /* the worker on a link, or the last one that was the
     char text[WEFT_TEXT_MAX + 1];
 } weft_peer;
 
-typedef enum weft_vllm { /* a push to receivers that are not weft's */
-                         WEFT_VLLM_NONE = 0,
-                         WEFT_VLLM_PLANNED,
-                         WEFT_VLLM_SENDING,
-                         WEFT_VLLM_SENT,
-                         WEFT_VLLM_FAILED
+/* A push to receivers that are not weft's. */
+typedef enum weft_vllm {
+    WEFT_VLLM_NONE = 0,
+    WEFT_VLLM_PLANNED,
+    WEFT_VLLM_SENDING,
+    WEFT_VLLM_SENT,
+    WEFT_VLLM_FAILED
 } weft_vllm;
 
 struct weft_trainer {

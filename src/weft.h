@@ -108,12 +108,13 @@ typedef enum weft_condition {
     WEFT_LOST        /* the device context died or a roll-back failed: only a restart mends it */
 } weft_condition;
 
-typedef enum weft_outcome {                         /* how an epoch ended */
-                            WEFT_OUTCOME_NONE = 0,  /* there was none yet */
-                            WEFT_OUTCOME_COMMITTED, /* the new version serves */
-                            WEFT_OUTCOME_ABORTED, /* the old version serves, and nobody committed */
-                            WEFT_OUTCOME_UNCONFIRMED, /* the old version serves here; somebody else may have committed */
-                            WEFT_OUTCOME_UNDECIDED /* the session still runs; for a push: nobody could tell yet */
+/* How an epoch ended. */
+typedef enum weft_outcome {
+    WEFT_OUTCOME_NONE = 0,    /* there was none yet */
+    WEFT_OUTCOME_COMMITTED,   /* the new version serves */
+    WEFT_OUTCOME_ABORTED,     /* the old version serves, and nobody committed */
+    WEFT_OUTCOME_UNCONFIRMED, /* the old version serves here; somebody else may have committed */
+    WEFT_OUTCOME_UNDECIDED    /* the session still runs; for a push: nobody could tell yet */
 } weft_outcome;
 
 /* What a status means. All strings are static, English, without a final full stop. */
@@ -405,9 +406,8 @@ typedef struct weft_session {
     bool check_target;      /* before anything is written, compare the content that would be ... */
     uint64_t target_digest; /* ... with this */
     uint32_t timeout_ms;    /* 0: the worker's own */
-    bool
-        receives; /* payloads come by the worker's transport: weft_worker_update_receive in place of
-                      weft_worker_update */
+    bool receives;          /* payloads come by the worker's transport, and are announced by
+                               weft_worker_update_receive in place of weft_worker_update */
 } weft_session;
 
 #define WEFT_SESSION_INIT                                                                          \

@@ -134,9 +134,10 @@ typedef struct cli_device_choice { /* zeros: the host */
     int number;
 } cli_device_choice;
 
-typedef enum cli_transport {              /* what carries the payload */
-                             CLI_TCP = 0, /* the control connection */
-                             CLI_NCCL     /* from the memory of one GPU to that of another */
+/* What carries the payload. */
+typedef enum cli_transport {
+    CLI_TCP = 0, /* the control connection */
+    CLI_NCCL     /* from the memory of one GPU to that of another */
 } cli_transport;
 
 #define CLI_DEVICE_TEXT                                                                            \
