@@ -40,6 +40,12 @@ const char *weft_message_name(uint8_t type)
         return "PING";
     case WEFT_MESSAGE_PONG:
         return "PONG";
+    case WEFT_MESSAGE_PEERS:
+        return "PEERS";
+    case WEFT_MESSAGE_ASK:
+        return "ASK";
+    case WEFT_MESSAGE_OUTCOME:
+        return "OUTCOME";
     }
     return "?";
 }
@@ -64,6 +70,9 @@ bool weft_message_known(uint8_t type)
     case WEFT_MESSAGE_FAILED:
     case WEFT_MESSAGE_PING:
     case WEFT_MESSAGE_PONG:
+    case WEFT_MESSAGE_PEERS:
+    case WEFT_MESSAGE_ASK:
+    case WEFT_MESSAGE_OUTCOME:
         return true;
     }
     return false;
@@ -82,6 +91,7 @@ bool weft_message_from_worker(uint8_t type)
     case WEFT_MESSAGE_FAILED:
     case WEFT_MESSAGE_PING:
     case WEFT_MESSAGE_PONG:
+    case WEFT_MESSAGE_OUTCOME:
         return true;
     }
     return false;
@@ -99,6 +109,8 @@ bool weft_message_from_trainer(uint8_t type)
     case WEFT_MESSAGE_ABORT:
     case WEFT_MESSAGE_PING:
     case WEFT_MESSAGE_PONG:
+    case WEFT_MESSAGE_PEERS:
+    case WEFT_MESSAGE_ASK:
         return true;
     }
     return false;
@@ -110,7 +122,7 @@ uint32_t weft_message_fields_bytes(uint8_t type)
     case WEFT_MESSAGE_HELLO:
         return 38;
     case WEFT_MESSAGE_START:
-        return 58;
+        return 62;
     case WEFT_MESSAGE_UPDATE:
         return 28;
     case WEFT_MESSAGE_DOCUMENT:
@@ -118,16 +130,21 @@ uint32_t weft_message_fields_bytes(uint8_t type)
     case WEFT_MESSAGE_STAGED:
         return 12;
     case WEFT_MESSAGE_READY:
-    case WEFT_MESSAGE_ABORT:
         return 4;
     case WEFT_MESSAGE_APPLIED:
+    case WEFT_MESSAGE_PEERS:
         return 8;
     case WEFT_MESSAGE_COMMITTED:
         return 16;
+    case WEFT_MESSAGE_ABORT:
+    case WEFT_MESSAGE_ASK:
+        return 20;
     case WEFT_MESSAGE_ABORTED:
         return 17;
     case WEFT_MESSAGE_FAILED:
         return 23;
+    case WEFT_MESSAGE_OUTCOME:
+        return 1;
     }
     return 0;
 }
@@ -143,6 +160,8 @@ uint32_t weft_message_tail_max(uint8_t type)
         return WEFT_DOCUMENT_TAIL_MAX;
     case WEFT_MESSAGE_PAYLOAD:
         return WEFT_PAYLOAD_TAIL_MAX;
+    case WEFT_MESSAGE_PEERS:
+        return WEFT_PEERS_TAIL_MAX;
     }
     return 0;
 }
@@ -171,6 +190,7 @@ void weft_message_put_fields(const weft_message *message, uint8_t *bytes)
         weft_put64(bytes + 42, message->group);
         weft_put32(bytes + 50, message->rank);
         weft_put32(bytes + 54, message->ranks);
+        weft_put32(bytes + 58, message->peers_bytes);
         break;
     case WEFT_MESSAGE_UPDATE:
         weft_put32(bytes + 0, message->update);
@@ -202,6 +222,8 @@ void weft_message_put_fields(const weft_message *message, uint8_t *bytes)
         break;
     case WEFT_MESSAGE_ABORT:
         weft_put32(bytes + 0, (uint32_t)message->code);
+        weft_put64(bytes + 4, message->target_version);
+        weft_put64(bytes + 12, message->target_digest);
         break;
     case WEFT_MESSAGE_ABORTED:
         weft_put8(bytes + 0, message->condition);
@@ -215,6 +237,17 @@ void weft_message_put_fields(const weft_message *message, uint8_t *bytes)
         weft_put8(bytes + 6, message->outcome);
         weft_put64(bytes + 7, message->version);
         weft_put64(bytes + 15, message->digest);
+        break;
+    case WEFT_MESSAGE_PEERS:
+        weft_put64(bytes + 0, message->offset);
+        break;
+    case WEFT_MESSAGE_ASK:
+        weft_put64(bytes + 0, message->target_version);
+        weft_put64(bytes + 8, message->target_digest);
+        weft_put32(bytes + 16, message->rank);
+        break;
+    case WEFT_MESSAGE_OUTCOME:
+        weft_put8(bytes + 0, message->outcome);
         break;
     }
 }
@@ -243,6 +276,7 @@ void weft_message_get_fields(weft_message *message, const uint8_t *bytes)
         message->group = weft_get64(bytes + 42);
         message->rank = weft_get32(bytes + 50);
         message->ranks = weft_get32(bytes + 54);
+        message->peers_bytes = weft_get32(bytes + 58);
         break;
     case WEFT_MESSAGE_UPDATE:
         message->update = weft_get32(bytes + 0);
@@ -274,6 +308,8 @@ void weft_message_get_fields(weft_message *message, const uint8_t *bytes)
         break;
     case WEFT_MESSAGE_ABORT:
         message->code = (int32_t)weft_get32(bytes + 0);
+        message->target_version = weft_get64(bytes + 4);
+        message->target_digest = weft_get64(bytes + 12);
         break;
     case WEFT_MESSAGE_ABORTED:
         message->condition = weft_get8(bytes + 0);
@@ -287,6 +323,17 @@ void weft_message_get_fields(weft_message *message, const uint8_t *bytes)
         message->outcome = weft_get8(bytes + 6);
         message->version = weft_get64(bytes + 7);
         message->digest = weft_get64(bytes + 15);
+        break;
+    case WEFT_MESSAGE_PEERS:
+        message->offset = weft_get64(bytes + 0);
+        break;
+    case WEFT_MESSAGE_ASK:
+        message->target_version = weft_get64(bytes + 0);
+        message->target_digest = weft_get64(bytes + 8);
+        message->rank = weft_get32(bytes + 16);
+        break;
+    case WEFT_MESSAGE_OUTCOME:
+        message->outcome = weft_get8(bytes + 0);
         break;
     }
 }

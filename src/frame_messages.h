@@ -8,10 +8,11 @@
 #define WEFT_FRAME_HEADER_BYTES 24u
 #define WEFT_FRAME_MAGIC        UINT32_C(0x54464557) /* the bytes W E F T */
 #define WEFT_PROTOCOL_VERSION   1u
+#define WEFT_PEERS_TAIL_MAX 65536u
 #define WEFT_DOCUMENT_TAIL_MAX 65536u
 #define WEFT_PAYLOAD_TAIL_MAX 65536u
 #define WEFT_TEXT_TAIL_MAX 400u
-#define WEFT_FRAME_FIELDS_MAX 58u /* bytes of the longest body without its tail */
+#define WEFT_FRAME_FIELDS_MAX 62u /* bytes of the longest body without its tail */
 
 typedef enum weft_message_type {
     /* worker: first message on every connection: who the worker is, what it holds, and how its last
@@ -43,8 +44,15 @@ typedef enum weft_message_type {
     WEFT_MESSAGE_FAILED = 15,
     WEFT_MESSAGE_PING = 16, /* both: the link is alive; answered by PONG */
     WEFT_MESSAGE_PONG = 17, /* both: answer to PING */
+    /* trainer: every worker has STARTED: where its peers can be asked when it is in doubt; complete
+     * before the first DOCUMENT */
+    WEFT_MESSAGE_PEERS = 18,
+    /* trainer: from a worker in doubt, which has connected as a trainer does: how did the session
+     * of this epoch and target end? Answered by OUTCOME at any time */
+    WEFT_MESSAGE_ASK = 19,
+    WEFT_MESSAGE_OUTCOME = 20, /* worker: what the worker of this rank knows of that session */
 } weft_message_type;
-#define WEFT_MESSAGE_TYPE_END 18
+#define WEFT_MESSAGE_TYPE_END 21
 
 /* Every field that any message has; those that a message does not have are zero. Plain data: no pointers. */
 typedef struct weft_message {
@@ -64,21 +72,28 @@ typedef struct weft_message {
     uint64_t payload_bytes; /* length of the payload, which follows after READY */
     /* digest over document and payload (spec/protocol.md, Payload digest) */
     uint64_t payload_digest;
-    /* where in the document or payload the tail belongs; pieces come in order, without gaps */
+    /* where in the list, document or payload the tail belongs; pieces come in order, without gaps
+     * */
     uint64_t offset;
     uint64_t changed; /* elements that the update would change or has changed */
     uint32_t protocol; /* highest protocol version that the sender speaks */
     uint32_t updates; /* number of updates in the session, at least 1 */
     uint32_t update; /* number of the update within the session, from 0 */
     int32_t code; /* the cause, a number of spec/errors.yaml */
-    uint32_t rank; /* nccl: the worker's rank in the group, from 1 (the trainer is 0); tcp: 0 */
-    uint32_t ranks; /* nccl: ranks of the group, the trainer's included; tcp: 0 */
+    /* the worker's rank in the session, from 1 (the trainer is 0); in ASK the rank of who is asked
+     * */
+    uint32_t rank;
+    uint32_t ranks; /* ranks of the session, the trainer's included */
+    /* length of the list of the workers' addresses, which follows in PEERS frames after STARTED; 0:
+     * there is none, and a worker in doubt has nobody to ask */
+    uint32_t peers_bytes;
     /* time that the session may spend in each state before it is a fault; the worker takes the
      * shorter of this and its own */
     uint32_t timeout_ms;
     uint32_t tail; /* bytes of the tail, which stands behind the fields */
     uint8_t condition; /* weft_condition: 0 intact, 1 torn, 2 lost */
-    /* weft_outcome of last_epoch: 0 none, 1 committed, 2 aborted, 3 unconfirmed, 4 undecided */
+    /* weft_outcome of last_epoch, in OUTCOME of the epoch asked about: 0 none (nothing is known), 1
+     * committed, 2 aborted, 3 unconfirmed, 4 undecided, 5 in doubt */
     uint8_t outcome;
     uint8_t kind; /* weft_kind: 1 sparse, 2 baseline */
     uint8_t state; /* weft_state in which the fault was found */

@@ -9,7 +9,8 @@
 #define SILENCES_TO_LOSS 3u
 #define LARGEST_TAIL     WEFT_PAYLOAD_TAIL_MAX
 
-_Static_assert(WEFT_DOCUMENT_TAIL_MAX <= LARGEST_TAIL, "zeros must cover every tail");
+_Static_assert(WEFT_DOCUMENT_TAIL_MAX <= LARGEST_TAIL && WEFT_PEERS_TAIL_MAX <= LARGEST_TAIL,
+               "zeros must cover every tail");
 _Static_assert(WEFT_LINK_OUT_BYTES >= 2 * (WEFT_FRAME_HEAD_MAX + WEFT_TEXT_TAIL_MAX),
                "two frames with texts must fit");
 
@@ -24,7 +25,8 @@ void weft_link_init(weft_link *link, weft_sender peer, uint64_t now_ns)
 
 static bool is_bulk(const weft_message *message)
 {
-    return message->type == WEFT_MESSAGE_DOCUMENT || message->type == WEFT_MESSAGE_PAYLOAD;
+    return message->type == WEFT_MESSAGE_DOCUMENT || message->type == WEFT_MESSAGE_PAYLOAD ||
+           message->type == WEFT_MESSAGE_PEERS;
 }
 
 static size_t smaller(size_t a, size_t b)

@@ -25,6 +25,8 @@
 #define WEFT_TRANSPORT_TCP  1 /* PAYLOAD frames on the control connection */
 #define WEFT_TRANSPORT_NCCL 2 /* broadcasts; one empty PAYLOAD frame says that they begin */
 
+#define WEFT_PEERS_BYTES_MAX (WEFT_WORKERS_MAX * 256u) /* of the list of addresses */
+
 /* ---- What happens ---- */
 
 typedef enum weft_input_type {
@@ -80,14 +82,16 @@ typedef enum weft_action_type {
                               over */
     WEFT_ACTION_RELEASE,   /* worker: free what the session held */
     WEFT_ACTION_RESUME,    /* worker: inference goes on */
-    WEFT_ACTION_FAILED, /* the session ended by a fault and the clean-up is over: tell the user */
-    WEFT_ACTION_ADVANCE /* trainer: a worker has committed: bring the base to the new version */
+    WEFT_ACTION_FAILED,  /* the session ended by a fault and the clean-up is over: tell the user */
+    WEFT_ACTION_ADVANCE, /* trainer: a worker has committed: bring the base to the new version */
+    WEFT_ACTION_ASK      /* worker: in doubt: ask every peer again and again, until it is not */
 } weft_action_type;
 
 typedef struct weft_action {
     uint8_t type;    /* weft_action_type */
     uint8_t message; /* SEND: weft_message_type */
     uint8_t state;   /* SEND of FAILED: where the fault was found */
+    uint8_t outcome; /* SEND of OUTCOME: weft_outcome */
     weft_transition transition;
     uint32_t link;
     int32_t status;
@@ -106,7 +110,7 @@ typedef struct weft_actions {
 /* What a worker waits for; finer than the state. */
 typedef enum weft_awaits {
     WEFT_AWAITS_NOTHING = 0,
-    WEFT_AWAITS_UPDATE,       /* the first or next UPDATE, or APPLY after the last one */
+    WEFT_AWAITS_UPDATE,       /* PEERS, the first or next UPDATE, or APPLY after the last one */
     WEFT_AWAITS_DOCUMENT,     /* pieces of the document */
     WEFT_AWAITS_VALIDATION,   /* VALIDATED */
     WEFT_AWAITS_PAYLOAD,      /* pieces of the payload, or the word that the collective begins */
@@ -114,6 +118,7 @@ typedef enum weft_awaits {
     WEFT_AWAITS_VERIFICATION, /* RECEIVED, then VERIFIED */
     WEFT_AWAITS_WRITE,        /* WRITTEN */
     WEFT_AWAITS_DECISION,     /* COMMIT or ABORT */
+    WEFT_AWAITS_PEERS,        /* OUTCOME: in doubt */
     WEFT_AWAITS_UNDO          /* UNDONE */
 } weft_awaits;
 
@@ -125,6 +130,8 @@ typedef struct weft_worker_core {
     uint32_t timeout_ms;      /* its own; a session may ask for less */
     uint8_t condition;        /* weft_condition */
     uint8_t last_outcome;     /* weft_outcome of last_epoch */
+    uint32_t last_rank;       /* in the session of last_epoch; 0: it heard of its end only */
+    uint64_t last_target_version, last_target_digest; /* of that session */
     /* the session; zero when idle */
     weft_machine machine;
     uint8_t awaits;    /* weft_awaits */
@@ -148,6 +155,10 @@ typedef struct weft_worker_core {
     uint64_t document_bytes, document_taken;
     uint64_t payload_bytes, payload_taken;
     uint64_t payload_digest;
+    uint32_t ranks;                           /* of the session, the trainer's included */
+    uint32_t doubters;                        /* peers that were in doubt when asked ... */
+    uint64_t peers_bytes, peers_taken;        /* of the list of addresses; 0: no peers */
+    uint64_t in_doubt[WEFT_WORKERS_MAX / 64]; /* ... bit rank - 1 of each */
 } weft_worker_core;
 
 void weft_worker_core_init(weft_worker_core *core, uint64_t model_elements, uint64_t version,

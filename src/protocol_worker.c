@@ -89,6 +89,9 @@ static void forget_session(weft_worker_core *core)
     core->content_digest = core->changed = 0;
     core->document_bytes = core->document_taken = 0;
     core->payload_bytes = core->payload_taken = core->payload_digest = 0;
+    core->ranks = core->doubters = 0;
+    core->peers_bytes = core->peers_taken = 0;
+    memset(core->in_doubt, 0, sizeof core->in_doubt);
 }
 
 /* The clean-up is over, whatever came of it: idle. */
@@ -114,14 +117,12 @@ static void lose_weights(weft_worker_core *core)
     core->version = core->digest = 0;
 }
 
-static void fault(weft_worker_core *core, weft_status cause, uint64_t now_ns, weft_actions *actions)
+static void fail(weft_worker_core *core, weft_status cause, weft_outcome outcome, uint64_t now_ns,
+                 weft_actions *actions)
 {
-    /* From finished on, the trainer may have decided COMMIT; only its own word says that it did
-     * not. */
-    bool in_doubt = core->machine.state == WEFT_FINISHED && cause != WEFT_E_ABORTED;
     /* Memory that a collective still writes to cannot be given back. */
     bool transferring = core->awaits == WEFT_AWAITS_TRANSFER;
-    core->last_outcome = in_doubt ? WEFT_OUTCOME_UNCONFIRMED : WEFT_OUTCOME_ABORTED;
+    core->last_outcome = (uint8_t)outcome;
     core->cause = cause;
     core->failed_in = core->machine.state;
     commit_event(core, WEFT_EVENT_FAULT, now_ns, actions);
@@ -134,7 +135,28 @@ static void fault(weft_worker_core *core, weft_status cause, uint64_t now_ns, we
     }
 }
 
+/* From finished on, the trainer may have decided COMMIT; only its own word says that it did not. */
+static void fault(weft_worker_core *core, weft_status cause, uint64_t now_ns, weft_actions *actions)
+{
+    bool doubtful = core->machine.state == WEFT_FINISHED && cause != WEFT_E_ABORTED;
+    fail(core, cause, doubtful ? WEFT_OUTCOME_UNCONFIRMED : WEFT_OUTCOME_ABORTED, now_ns, actions);
+}
+
+/* In doubt, and its peers have told that nobody has committed, and nobody will. */
+static void go_back(weft_worker_core *core, uint64_t now_ns, weft_actions *actions)
+{
+    fail(core, WEFT_E_IN_DOUBT, WEFT_OUTCOME_ABORTED, now_ns, actions);
+}
+
 /* ---- START ---- */
+
+/* The worker's place among the workers of the session, and what it will hear of them. */
+static bool place_is_right(const weft_message *message)
+{
+    return message->peers_bytes == 0 ||
+           (message->peers_bytes <= WEFT_PEERS_BYTES_MAX && message->rank >= 1 &&
+            message->rank < message->ranks && message->ranks <= WEFT_WORKERS_MAX + 1);
+}
 
 static weft_status start_refusal(const weft_worker_core *core, const weft_input *input)
 {
@@ -149,7 +171,7 @@ static weft_status start_refusal(const weft_worker_core *core, const weft_input 
         return WEFT_E_LOST;
     }
     if ((message->kind != WEFT_SPARSE && message->kind != WEFT_BASELINE) ||
-        (message->updates == 0 && input->link != WEFT_LINK_LOCAL)) {
+        (message->updates == 0 && input->link != WEFT_LINK_LOCAL) || !place_is_right(message)) {
         return WEFT_E_FRAME_MALFORMED;
     }
     if (message->transport != WEFT_TRANSPORT_TCP && message->transport != WEFT_TRANSPORT_NCCL) {
@@ -195,6 +217,11 @@ static void on_start(weft_worker_core *core, const weft_input *input, weft_actio
     core->updates = message->updates;
     core->target_version = message->target_version;
     core->target_digest = message->target_digest;
+    core->last_target_version = message->target_version;
+    core->last_target_digest = message->target_digest;
+    core->last_rank = message->rank;
+    core->ranks = message->ranks;
+    core->peers_bytes = message->peers_bytes;
     core->check_target = !input->unannounced;
     core->content_digest = message->kind == WEFT_SPARSE ? core->digest : 0;
     core->awaits = WEFT_AWAITS_UPDATE;
@@ -203,6 +230,31 @@ static void on_start(weft_worker_core *core, const weft_input *input, weft_actio
 }
 
 /* ---- The session's messages ---- */
+
+/* A piece continues where the last one ended, and does not reach over the end. */
+static weft_status take_piece(uint64_t *taken, uint64_t bytes, const weft_message *message)
+{
+    if (message->offset != *taken || message->tail > bytes - *taken) {
+        return WEFT_E_PAYLOAD_OFFSET;
+    }
+    *taken += message->tail;
+    return WEFT_OK;
+}
+
+static weft_status on_peers(weft_worker_core *core, const weft_message *message,
+                            weft_actions *actions)
+{
+    bool due = core->update == 0 &&
+               (core->awaits == WEFT_AWAITS_UPDATE || core->awaits == WEFT_AWAITS_DOCUMENT);
+    if (!due || core->peers_taken == core->peers_bytes || message->tail == 0) {
+        return WEFT_E_UNEXPECTED_MESSAGE;
+    }
+    weft_status status = take_piece(&core->peers_taken, core->peers_bytes, message);
+    if (status == WEFT_OK) {
+        add(actions, WEFT_ACTION_TAKE);
+    }
+    return status;
+}
 
 static weft_status on_update(weft_worker_core *core, const weft_message *message,
                              weft_actions *actions)
@@ -226,21 +278,11 @@ static weft_status on_update(weft_worker_core *core, const weft_message *message
     return WEFT_OK;
 }
 
-/* A piece continues where the last one ended, and does not reach over the end. */
-static weft_status take_piece(uint64_t *taken, uint64_t bytes, const weft_message *message)
-{
-    if (message->offset != *taken || message->tail > bytes - *taken) {
-        return WEFT_E_PAYLOAD_OFFSET;
-    }
-    *taken += message->tail;
-    return WEFT_OK;
-}
-
 static weft_status on_document(weft_worker_core *core, const weft_message *message,
                                weft_actions *actions)
 {
     if (core->awaits != WEFT_AWAITS_DOCUMENT || message->update != core->update ||
-        message->tail == 0) {
+        message->tail == 0 || core->peers_taken != core->peers_bytes) {
         return WEFT_E_UNEXPECTED_MESSAGE;
     }
     weft_status status = take_piece(&core->document_taken, core->document_bytes, message);
@@ -328,11 +370,9 @@ static weft_status on_apply(weft_worker_core *core, uint64_t now_ns, weft_action
     return WEFT_OK;
 }
 
-static weft_status on_commit(weft_worker_core *core, uint64_t now_ns, weft_actions *actions)
+/* The decision is COMMIT. */
+static void keep(weft_worker_core *core, uint64_t now_ns, weft_actions *actions)
 {
-    if (core->awaits != WEFT_AWAITS_DECISION) {
-        return WEFT_E_UNEXPECTED_MESSAGE;
-    }
     core->condition = WEFT_INTACT;
     core->version = core->target_version;
     core->digest = core->content_digest;
@@ -341,8 +381,18 @@ static weft_status on_commit(weft_worker_core *core, uint64_t now_ns, weft_actio
     add_of_session(actions, WEFT_ACTION_COMMITTED, core);
     add_of_session(actions, WEFT_ACTION_RESUME, core);
     add(actions, WEFT_ACTION_RELEASE);
-    send(actions, core->owner, WEFT_MESSAGE_COMMITTED, core->epoch);
+    if (core->owner != WEFT_LINK_NONE) { /* which a peer's word may have outlived */
+        send(actions, core->owner, WEFT_MESSAGE_COMMITTED, core->epoch);
+    }
     forget_session(core);
+}
+
+static weft_status on_commit(weft_worker_core *core, uint64_t now_ns, weft_actions *actions)
+{
+    if (core->awaits != WEFT_AWAITS_DECISION) {
+        return WEFT_E_UNEXPECTED_MESSAGE;
+    }
+    keep(core, now_ns, actions);
     return WEFT_OK;
 }
 
@@ -355,7 +405,16 @@ static void on_session_message(weft_worker_core *core, const weft_input *input,
         drop(actions, input->link, WEFT_E_STALE_EPOCH);
         return;
     }
+    if (core->awaits == WEFT_AWAITS_PEERS && input->message.type != WEFT_MESSAGE_ABORT) {
+        /* In doubt: a commit is its peers' to tell. That all are in doubt means an abort only if
+         * none of them takes COMMIT any more. */
+        drop(actions, input->link, WEFT_E_IN_DOUBT);
+        return;
+    }
     switch ((weft_message_type)input->message.type) {
+    case WEFT_MESSAGE_PEERS:
+        status = on_peers(core, &input->message, actions);
+        break;
     case WEFT_MESSAGE_UPDATE:
         status = on_update(core, &input->message, actions);
         break;
@@ -374,8 +433,10 @@ static void on_session_message(weft_worker_core *core, const weft_input *input,
     case WEFT_MESSAGE_ABORT:
         status = WEFT_E_ABORTED;
         break;
-    case WEFT_MESSAGE_START: /* on_start */
-    case WEFT_MESSAGE_HELLO: /* these come from workers only, or concern the link only */
+    case WEFT_MESSAGE_START:   /* on_start */
+    case WEFT_MESSAGE_ASK:     /* on_ask */
+    case WEFT_MESSAGE_OUTCOME: /* on_outcome */
+    case WEFT_MESSAGE_HELLO:   /* these come from workers only, or concern the link only */
     case WEFT_MESSAGE_STARTED:
     case WEFT_MESSAGE_READY:
     case WEFT_MESSAGE_STAGED:
@@ -407,6 +468,9 @@ static void on_foreign_message(weft_worker_core *core, const weft_input *input,
         if (message->epoch > core->last_epoch) {
             core->last_epoch = message->epoch;
             core->last_outcome = WEFT_OUTCOME_ABORTED;
+            core->last_target_version = message->target_version;
+            core->last_target_digest = message->target_digest;
+            core->last_rank = 0;
         }
         send(actions, input->link, committed ? WEFT_MESSAGE_COMMITTED : WEFT_MESSAGE_ABORTED,
              message->epoch);
@@ -418,10 +482,79 @@ static void on_foreign_message(weft_worker_core *core, const weft_input *input,
     }
 }
 
+/* ---- Doubt ---- */
+
+/* It has waited long enough for its trainer. Who is alone in its session knows that nobody has
+ * committed; who has peers asks them, and has a new deadline for that. */
+static void ask(weft_worker_core *core, uint64_t now_ns, weft_actions *actions)
+{
+    if (core->ranks == 2) { /* the trainer's and its own */
+        go_back(core, now_ns, actions);
+        return;
+    }
+    core->awaits = WEFT_AWAITS_PEERS;
+    core->deadline_ns = now_ns + core->session_timeout_ms * NS_PER_MS;
+    add_of_session(actions, WEFT_ACTION_ASK, core);
+}
+
+static bool has_peers(const weft_worker_core *core)
+{
+    return core->awaits == WEFT_AWAITS_DECISION && core->peers_bytes != 0;
+}
+
+/* Somebody asks how a session ended: of the newest epoch only, and only if it is the same session.
+ * Whoever has met no START of it cannot have been in it; its rank is not known then. */
+static void on_ask(const weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    const weft_message *message = &input->message;
+    bool same = message->epoch == core->last_epoch && message->epoch != 0 &&
+                message->target_version == core->last_target_version &&
+                message->target_digest == core->last_target_digest &&
+                (core->last_rank == 0 || message->rank == core->last_rank);
+    weft_action *action = send(actions, input->link, WEFT_MESSAGE_OUTCOME, message->epoch);
+    action->outcome = !same                               ? WEFT_OUTCOME_NONE
+                      : core->awaits == WEFT_AWAITS_PEERS ? WEFT_OUTCOME_IN_DOUBT
+                                                          : core->last_outcome;
+}
+
+/* One more is in doubt. When all are, nobody takes COMMIT any more, and nobody has. */
+static void note_doubt(weft_worker_core *core, uint32_t rank, uint64_t now_ns,
+                       weft_actions *actions)
+{
+    uint64_t *word = &core->in_doubt[(rank - 1) / 64];
+    uint64_t bit = UINT64_C(1) << ((rank - 1) % 64);
+    core->doubters += (*word & bit) == 0 ? 1 : 0;
+    *word |= bit;
+    if (core->doubters + 2 == core->ranks) { /* all but the trainer and this one */
+        go_back(core, now_ns, actions);
+    }
+}
+
+/* A peer answers; the engine has put its rank into the message. */
+static void on_outcome(weft_worker_core *core, const weft_input *input, weft_actions *actions)
+{
+    const weft_message *message = &input->message;
+    bool of_peer =
+        message->rank >= 1 && message->rank < core->ranks && message->rank != core->last_rank;
+    if (core->awaits != WEFT_AWAITS_PEERS || message->epoch != core->epoch || !of_peer) {
+        drop(actions, input->link, WEFT_E_STALE_EPOCH);
+    } else if (message->outcome == WEFT_OUTCOME_COMMITTED) {
+        keep(core, input->now_ns, actions);
+    } else if (message->outcome == WEFT_OUTCOME_ABORTED) {
+        go_back(core, input->now_ns, actions);
+    } else if (message->outcome == WEFT_OUTCOME_IN_DOUBT) {
+        note_doubt(core, message->rank, input->now_ns, actions);
+    }
+}
+
 static void on_message(weft_worker_core *core, const weft_input *input, weft_actions *actions)
 {
     if (input->message.type == WEFT_MESSAGE_START) {
         on_start(core, input, actions);
+    } else if (input->message.type == WEFT_MESSAGE_ASK) {
+        on_ask(core, input, actions);
+    } else if (input->message.type == WEFT_MESSAGE_OUTCOME) {
+        on_outcome(core, input, actions);
     } else if (!weft_session_active(&core->machine) || input->message.epoch != core->epoch) {
         on_foreign_message(core, input, actions);
     } else if (input->link != core->owner) {
@@ -527,7 +660,9 @@ static void on_link_lost(weft_worker_core *core, const weft_input *input, weft_a
         return;
     }
     core->owner = WEFT_LINK_NONE; /* nobody to answer */
-    if (weft_session_can_fail(&core->machine)) {
+    if (has_peers(core)) {
+        ask(core, input->now_ns, actions);
+    } else if (core->awaits != WEFT_AWAITS_PEERS && weft_session_can_fail(&core->machine)) {
         bool in_doubt = core->machine.state == WEFT_FINISHED;
         fault(core, in_doubt ? WEFT_E_IN_DOUBT : (weft_status)input->status, input->now_ns,
               actions);
@@ -539,8 +674,11 @@ static void on_time(weft_worker_core *core, const weft_input *input, weft_action
     if (!weft_session_active(&core->machine) || input->now_ns < core->deadline_ns) {
         return;
     }
-    if (weft_session_can_fail(&core->machine)) {
-        fault(core, WEFT_E_DEADLINE, input->now_ns, actions);
+    if (has_peers(core)) {
+        ask(core, input->now_ns, actions);
+    } else if (weft_session_can_fail(&core->machine)) {
+        bool unheard = core->awaits == WEFT_AWAITS_PEERS;
+        fault(core, unheard ? WEFT_E_IN_DOUBT : WEFT_E_DEADLINE, input->now_ns, actions);
     } else { /* the undo did not come to an end */
         lose_weights(core);
         reset(core, input->now_ns, actions);
@@ -581,7 +719,10 @@ void weft_worker_compose(const weft_worker_core *core, const weft_action *action
     message->epoch = action->epoch;
     message->protocol = WEFT_PROTOCOL_VERSION;
     message->condition = core->condition;
-    message->outcome = core->last_outcome;
+    message->outcome =
+        action->message == WEFT_MESSAGE_OUTCOME ? action->outcome : core->last_outcome;
+    message->target_version = core->target_version; /* of ASK */
+    message->target_digest = core->target_digest;
     message->version = core->version;
     message->digest = action->message == WEFT_MESSAGE_APPLIED ? core->content_digest : core->digest;
     message->last_epoch = core->last_epoch;

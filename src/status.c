@@ -18,7 +18,7 @@ static const char *const CONDITION_NAMES[] = {
 static const char *const OUTCOME_NAMES[] = {
     [WEFT_OUTCOME_NONE] = "none",           [WEFT_OUTCOME_COMMITTED] = "committed",
     [WEFT_OUTCOME_ABORTED] = "aborted",     [WEFT_OUTCOME_UNCONFIRMED] = "unconfirmed",
-    [WEFT_OUTCOME_UNDECIDED] = "undecided",
+    [WEFT_OUTCOME_UNDECIDED] = "undecided", [WEFT_OUTCOME_IN_DOUBT] = "in doubt",
 };
 
 /* Position in ERRORS, or ERROR_COUNT. A search, because nobody asks for words on a hot path. */

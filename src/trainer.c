@@ -101,8 +101,14 @@ static void send_to(weft_trainer *trainer, uint32_t link, const weft_message *me
     weft_peer *peer = trainer->peers[link];
     weft_message own = *message;
     char id[WEFT_UNIQUE_ID_MAX + 1] = "";
+    if (message->type == WEFT_MESSAGE_START) {
+        own.rank = peer->rank;
+        own.ranks = trainer->push.workers + 1;
+        own.peers_bytes = trainer->addresses_bytes;
+        peer->peers_sent = 0;
+    }
     if (message->type == WEFT_MESSAGE_START && trainer->transport != NULL) {
-        weft_trainer_invite(trainer, peer, &own, id);
+        weft_trainer_invite(trainer, &own, id);
     }
     if (message->type == WEFT_MESSAGE_UPDATE) {
         peer->document_sent = peer->payload_sent = 0;
@@ -156,6 +162,8 @@ static void end(weft_trainer *trainer)
     if (core->doubt_epoch == 0) {
         release_plan(trainer);
     }
+    /* No link borrows it any more: dropped with the plan, or sent long before the decision. */
+    weft_trainer_release_addresses(trainer);
     if (action->type == WEFT_ACTION_COMMITTED && trainer->hooks.committed != NULL) {
         trainer->hooks.committed(trainer->hooks.context, core->base_version, core->base_digest);
     } else if (action->type == WEFT_ACTION_FAILED && trainer->hooks.failed != NULL) {
@@ -215,6 +223,7 @@ static void perform(weft_trainer *trainer, const weft_action *action, const weft
         weft_trainer_cancel_transfer(trainer);
         break;
     case WEFT_ACTION_TAKE: /* a worker's */
+    case WEFT_ACTION_ASK:
     case WEFT_ACTION_OPEN:
     case WEFT_ACTION_VERIFY:
     case WEFT_ACTION_PAUSE:
@@ -390,9 +399,13 @@ weft_status weft_trainer_push(weft_trainer *trainer, weft_kind kind, uint64_t ve
         status = weft_trainer_make_group(trainer);
     }
     if (status == WEFT_OK) {
+        status = weft_trainer_seat_workers(trainer);
+    }
+    if (status == WEFT_OK) {
         status = make_plan(trainer, kind, version, false);
     }
     if (status != WEFT_OK) {
+        weft_trainer_release_addresses(trainer);
         return status;
     }
     uint8_t transport = trainer->transport != NULL ? WEFT_TRANSPORT_NCCL : WEFT_TRANSPORT_TCP;
@@ -528,6 +541,7 @@ void weft_trainer_destroy(weft_trainer *trainer)
     while (!has_advanced(trainer)) {
     }
     weft_plan_release(&trainer->plan);
+    weft_trainer_release_addresses(trainer);
     weft_device_mark(trainer->device, &trainer->state_range, NULL);
     if (trainer->base != NULL) {
         weft_model_release(trainer->base);

@@ -17,9 +17,11 @@ typedef struct weft_peer { /* the worker on a link, or the last one that was the
     weft_link link;
     weft_trainer_worker_info said;
     uint64_t document_sent, payload_sent; /* of the present update */
+    uint32_t peers_sent;                  /* of the list of addresses */
     bool payload_begun;
     uint64_t group; /* that it was invited to; 0: none */
     uint32_t rank;
+    char address[WEFT_PEER_ADDRESS_MAX + 1]; /* where other workers reach it; "": not known */
     char name[WEFT_TEXT_MAX + 1];
     char text[WEFT_TEXT_MAX + 1];
 } weft_peer;
@@ -35,7 +37,9 @@ typedef enum weft_vllm {
 
 struct weft_trainer {
     weft_trainer_core core;
-    weft_plan plan; /* of the running push, or of one that is in doubt */
+    weft_plan plan;  /* of the running push, or of one that is in doubt */
+    char *addresses; /* of its workers, a line for each; NULL: not all are known */
+    uint32_t addresses_bytes;
     char *name;
     size_t name_bytes;
     weft_model *model;
@@ -78,6 +82,12 @@ void weft_trainer_poll_work(weft_trainer *trainer);
 /* One of them is busy, and wants to be asked again at once. */
 bool weft_trainer_is_busy(const weft_trainer *trainer);
 
+/* ---- trainer_link.c ---- */
+
+/* Ranks for those who will take part, and the list of their addresses. Returns: OUT_OF_MEMORY. */
+weft_status weft_trainer_seat_workers(weft_trainer *trainer);
+void weft_trainer_release_addresses(weft_trainer *trainer);
+
 /* ---- trainer_transfer.c ---- */
 
 /* The members of the push that begins, as a group: the one that there is, or a new one. Returns:
@@ -87,8 +97,8 @@ void weft_trainer_transfer(weft_trainer *trainer);
 /* The group did not stay together. */
 void weft_trainer_cancel_transfer(weft_trainer *trainer);
 void weft_trainer_poll_transfer(weft_trainer *trainer);
-/* START of a collective: this worker's place in the group. */
-void weft_trainer_invite(const weft_trainer *trainer, const weft_peer *peer, weft_message *start,
+/* START of a collective: the group. */
+void weft_trainer_invite(const weft_trainer *trainer, weft_message *start,
                          char text[WEFT_UNIQUE_ID_MAX + 1]);
 void weft_trainer_trace(const weft_trainer *trainer, weft_trace_kind kind, uint32_t link,
                         const weft_message *message, weft_status status);

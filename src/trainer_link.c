@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "detail.h"
 #include "memory.h"
 #include "trainer_engine.h"
 
@@ -56,6 +57,65 @@ weft_status weft_trainer_link_close(weft_trainer *trainer, uint32_t link, weft_s
     weft_trainer_drive(trainer,
                        &(weft_input){.type = WEFT_INPUT_LINK_LOST, .link = link, .status = status});
     return WEFT_OK;
+}
+
+weft_status weft_trainer_link_address(weft_trainer *trainer, uint32_t link, const char *address)
+{
+    weft_peer *peer = peer_of(trainer, link);
+    if (peer == NULL) {
+        return WEFT_E_UNKNOWN_LINK;
+    }
+    size_t length = address == NULL ? 0 : strlen(address);
+    if (length == 0 || length > WEFT_PEER_ADDRESS_MAX || strchr(address, '\n') != NULL) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    memcpy(peer->address, address, length + 1);
+    return WEFT_OK;
+}
+
+/* ---- Who takes part, and where its peers reach it ---- */
+
+weft_status weft_trainer_seat_workers(weft_trainer *trainer)
+{
+    uint32_t rank = 0;
+    size_t bytes = 0;
+    bool all_known = true;
+    for (uint32_t link = 0; link < trainer->peers_end; link++) {
+        weft_peer *peer = trainer->peers[link];
+        if ((trainer->core.slots[link] & WEFT_SLOT_KNOWN) != 0) {
+            peer->rank = ++rank;
+            bytes += strlen(peer->address) + 1;
+            all_known = all_known && peer->address[0] != '\0';
+        }
+    }
+    if (!all_known) {
+        return WEFT_OK;
+    }
+    trainer->addresses = weft_memory_allocate(&trainer->allocator, bytes, WEFT_MEMORY_HOST);
+    if (trainer->addresses == NULL) {
+        return weft_detail_set(&trainer->detail, WEFT_E_OUT_OF_MEMORY,
+                               "there is no memory for the addresses of %u workers (%zu bytes)",
+                               rank, bytes);
+    }
+    trainer->addresses_bytes = (uint32_t)bytes;
+    char *at = trainer->addresses;
+    for (uint32_t link = 0; link < trainer->peers_end; link++) {
+        if ((trainer->core.slots[link] & WEFT_SLOT_KNOWN) != 0) {
+            size_t length = strlen(trainer->peers[link]->address);
+            memcpy(at, trainer->peers[link]->address, length);
+            at[length] = '\n';
+            at += length + 1;
+        }
+    }
+    return WEFT_OK;
+}
+
+void weft_trainer_release_addresses(weft_trainer *trainer)
+{
+    weft_memory_release(&trainer->allocator, trainer->addresses, trainer->addresses_bytes,
+                        WEFT_MEMORY_HOST);
+    trainer->addresses = NULL;
+    trainer->addresses_bytes = 0;
 }
 
 /* Keeps what a worker says of itself, for weft_trainer_worker. */
@@ -120,7 +180,23 @@ weft_status weft_trainer_receive(weft_trainer *trainer, uint32_t link, const voi
     return peer->link.status;
 }
 
-/* ---- Document and payload, as fast as the worker takes them ---- */
+/* ---- List, document and payload, as fast as the worker takes them ---- */
+
+static bool next_peers(const weft_trainer *trainer, uint32_t link, weft_peer *peer)
+{
+    uint32_t left = trainer->addresses_bytes - peer->peers_sent;
+    if (left == 0) {
+        return false;
+    }
+    weft_message message = {.type = WEFT_MESSAGE_PEERS,
+                            .epoch = trainer->core.epoch,
+                            .offset = peer->peers_sent,
+                            .tail = left < WEFT_PEERS_TAIL_MAX ? left : WEFT_PEERS_TAIL_MAX};
+    weft_link_put_piece(&peer->link, &message, trainer->addresses + peer->peers_sent);
+    peer->peers_sent += message.tail;
+    weft_trainer_trace(trainer, WEFT_TRACE_SENT, link, &message, WEFT_OK);
+    return true;
+}
 
 static bool next_document(const weft_trainer *trainer, uint32_t link, weft_peer *peer)
 {
@@ -175,7 +251,8 @@ size_t weft_trainer_send(weft_trainer *trainer, uint32_t link, weft_span spans[W
         return count;
     }
     bool more =
-        (trainer->core.phase == WEFT_PHASE_PREPARE && next_document(trainer, link, peer)) ||
+        (trainer->core.phase == WEFT_PHASE_PREPARE &&
+         (next_peers(trainer, link, peer) || next_document(trainer, link, peer))) ||
         (trainer->core.phase == WEFT_PHASE_PAYLOAD &&
          trainer->core.transport == WEFT_TRANSPORT_TCP && next_payload(trainer, link, peer));
     return more ? weft_link_spans(&peer->link, spans) : 0;

@@ -48,7 +48,7 @@ weft_status weft_trainer_make_group(weft_trainer *trainer)
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
         if (is_member(trainer, link)) {
             trainer->peers[link]->group = group.number;
-            trainer->peers[link]->rank = group.ranks++;
+            group.ranks++; /* each has the rank that weft_trainer_seat_workers gave it */
         }
     }
     trainer->group = group;
@@ -56,12 +56,10 @@ weft_status weft_trainer_make_group(weft_trainer *trainer)
     return WEFT_OK;
 }
 
-void weft_trainer_invite(const weft_trainer *trainer, const weft_peer *peer, weft_message *start,
+void weft_trainer_invite(const weft_trainer *trainer, weft_message *start,
                          char text[WEFT_UNIQUE_ID_MAX + 1])
 {
     start->group = trainer->group.number;
-    start->rank = peer->rank;
-    start->ranks = trainer->group.ranks;
     weft_base64_encode(trainer->group.unique_id, WEFT_UNIQUE_ID_BYTES, text);
 }
 

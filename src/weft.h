@@ -114,7 +114,8 @@ typedef enum weft_outcome {
     WEFT_OUTCOME_COMMITTED,   /* the new version serves */
     WEFT_OUTCOME_ABORTED,     /* the old version serves, and nobody committed */
     WEFT_OUTCOME_UNCONFIRMED, /* the old version serves here; somebody else may have committed */
-    WEFT_OUTCOME_UNDECIDED    /* the session still runs; for a push: nobody could tell yet */
+    WEFT_OUTCOME_UNDECIDED,   /* the session still runs; for a push: nobody could tell yet */
+    WEFT_OUTCOME_IN_DOUBT     /* it still runs, its trainer is gone, and the worker asks its peers */
 } weft_outcome;
 
 /* What a status means. All strings are static, English, without a final full stop. */
@@ -615,12 +616,31 @@ WEFT_API uint64_t weft_worker_next_ns(const weft_worker *worker);
  * Returns: UNKNOWN_LINK, FRAME_MALFORMED, PROTOCOL_VERSION, LINK_OVERFLOW, LINK_SILENT. */
 WEFT_API weft_status weft_worker_link_status(const weft_worker *worker, uint32_t link);
 
+/* In doubt (spec/protocol.md), a worker asks the other workers of its session, whose addresses the
+ * trainer has sent, how it ended. Call peer_wanted after each of the calls above until it is false:
+ * it gives one that the worker wants to be connected to now; *address is valid until the next call.
+ * Connect to it, open the link with peer_open, carry its bytes as any link's and close it when
+ * weft_worker_link_status says so (CANCELLED: the worker is done with it). Where no connection can
+ * be made, call peer_failed. Without these calls a worker in doubt waits for its deadline.
+ * peer_open returns: INVALID_ARGUMENT, WRONG_STATE (it does not want this one any more: close the
+ * connection), TOO_MANY_LINKS, OUT_OF_MEMORY. */
+WEFT_API bool weft_worker_peer_wanted(weft_worker *worker, uint32_t *rank, const char **address);
+WEFT_API weft_status weft_worker_peer_open(weft_worker *worker, uint32_t rank, uint32_t *link);
+WEFT_API void weft_worker_peer_failed(weft_worker *worker, uint32_t rank);
+
 /* The same for a trainer; weft_trainer_send hands out the payload without a copy, and
  * weft_trainer_receive and weft_trainer_link_status also give HELLO_MISSING and
  * UNEXPECTED_MESSAGE. */
 WEFT_API weft_status weft_trainer_link_open(weft_trainer *trainer, uint32_t *link);
 WEFT_API weft_status weft_trainer_link_close(weft_trainer *trainer, uint32_t link,
                                              weft_status status);
+/* Where other workers reach the one on this link: they ask it when they are in doubt. A session has
+ * that only if the addresses of all its workers are known. address: what the workers' driver can
+ * connect to, at most WEFT_PEER_ADDRESS_MAX bytes, no line feed; copied.
+ * Returns: UNKNOWN_LINK, INVALID_ARGUMENT. */
+#define WEFT_PEER_ADDRESS_MAX 255u
+WEFT_API weft_status weft_trainer_link_address(weft_trainer *trainer, uint32_t link,
+                                               const char *address);
 WEFT_API weft_status weft_trainer_receive(weft_trainer *trainer, uint32_t link, const void *bytes,
                                           size_t length);
 WEFT_API size_t weft_trainer_send(weft_trainer *trainer, uint32_t link,

@@ -65,7 +65,7 @@ typedef enum weft_status {
     WEFT_E_DEADLINE = -406, /* the deadline of the session's state has passed */
     WEFT_E_ABORTED = -407, /* the other end aborted the session */
     WEFT_E_PEER_FAILED = -408, /* a worker reported a failure */
-    /* the link was lost after the update was applied and before its outcome was heard */
+    /* the trainer was lost after the update was applied and before its outcome was heard */
     WEFT_E_IN_DOUBT = -409,
     WEFT_E_UNCONFIRMED = -410, /* the update is committed and not every worker has confirmed it */
     WEFT_E_PROTOCOL_VERSION = -411, /* the other end speaks another version of the protocol */

@@ -53,6 +53,28 @@ static void describe_message(weft_worker *worker, weft_status status, const weft
     }
 }
 
+/* The trainer was lost after APPLIED, and the worker goes back; whose word is that? */
+static void describe_doubt(weft_worker *worker, weft_status status, const weft_worker_core *core)
+{
+    uint32_t peers = core->ranks > 2 ? core->ranks - 2 : 0;
+    if (worker->core.last_outcome == WEFT_OUTCOME_ABORTED) {
+        weft_detail_set(&worker->detail, status,
+                        "the trainer was lost after APPLIED; by the word of the other workers of "
+                        "the session (%" PRIu32 ") nobody has committed",
+                        peers);
+    } else if (core->peers_bytes != 0) {
+        weft_detail_set(&worker->detail, status,
+                        "the trainer was lost after APPLIED, and of the %" PRIu32
+                        " other workers %" PRIu32 " were in doubt as well and none knew the "
+                        "outcome within %" PRIu32 " ms",
+                        peers, core->doubters, core->session_timeout_ms);
+    } else {
+        weft_detail_set(&worker->detail, status,
+                        "the trainer was lost after APPLIED, and had not told the addresses of "
+                        "the other workers");
+    }
+}
+
 /* A fault that is not about one message's form: what the core knew before the step, and what the
  * step added to it. */
 static void describe_state(weft_worker *worker, weft_status status, const weft_input *input)
@@ -74,6 +96,8 @@ static void describe_state(weft_worker *worker, weft_status status, const weft_i
         weft_detail_set(&worker->detail, status,
                         "the baseline has %" PRIu64 " of the model's %" PRIu64 " elements", changed,
                         core->model_elements);
+    } else if (status == WEFT_E_IN_DOUBT) {
+        describe_doubt(worker, status, core);
     } else {
         weft_detail_set(&worker->detail, status, "%s", weft_status_text(status));
     }
@@ -287,6 +311,7 @@ static void do_resume(weft_worker *worker, const weft_action *action)
 static void do_release(weft_worker *worker)
 {
     free_document(worker);
+    weft_worker_release_peers(worker);
     weft_staging_release(&worker->staging);
     weft_invariant(worker->staging.held_bytes == 0);
 }
@@ -351,6 +376,9 @@ static void perform(weft_worker *worker, const weft_action *action, const weft_i
         break;
     case WEFT_ACTION_TRANSFER:
         weft_worker_transfer(worker);
+        break;
+    case WEFT_ACTION_ASK:
+        weft_worker_ask(worker);
         break;
     case WEFT_ACTION_COMMITTED:
         do_committed(worker);
@@ -520,8 +548,10 @@ void weft_worker_take_tail(weft_worker *worker, const uint8_t *bytes, uint32_t l
                            uint64_t offset)
 {
     weft_status status = WEFT_OK;
-    if (worker->core.awaits == WEFT_AWAITS_DOCUMENT ||
-        worker->core.awaits == WEFT_AWAITS_VALIDATION) {
+    if (weft_worker_takes_peers(worker)) {
+        weft_worker_take_peers(worker, bytes, length, offset);
+    } else if (worker->core.awaits == WEFT_AWAITS_DOCUMENT ||
+               worker->core.awaits == WEFT_AWAITS_VALIDATION) {
         memcpy(worker->document.bytes + offset, bytes, length);
         worker->document.taken += length;
         if (worker->document.taken == worker->document.length) {
@@ -662,7 +692,9 @@ void weft_worker_get_info(const weft_worker *worker, weft_worker_info *info)
     info->digest = worker->core.digest;
     info->epoch = worker->core.epoch;
     info->last_epoch = worker->core.last_epoch;
-    info->last_outcome = (weft_outcome)worker->core.last_outcome;
+    info->last_outcome = worker->core.awaits == WEFT_AWAITS_PEERS
+                             ? WEFT_OUTCOME_IN_DOUBT
+                             : (weft_outcome)worker->core.last_outcome;
     info->session_bytes = worker->staging.held_bytes;
     info->session_bytes_peak = worker->staging.peak_bytes;
 }

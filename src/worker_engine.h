@@ -1,7 +1,8 @@
 /* A worker's engine: turns bytes and results into inputs of weft_worker_step and carries out its
  * actions on staging, device, transport and links. worker.c owns the life of a worker and its
  * actions, worker_link.c the sans-IO side, worker_transfer.c its part in collectives,
- * worker_local.c the calls that take the place of a trainer. */
+ * worker_doubt.c what it asks its peers, worker_local.c the calls that take the place of a trainer.
+ */
 #ifndef WEFT_SRC_WORKER_ENGINE_H
 #define WEFT_SRC_WORKER_ENGINE_H
 
@@ -24,6 +25,22 @@ typedef struct weft_worker_digest { /* of the payload that is being received */
     bool piece_runs, last_runs;
 } weft_worker_digest;
 
+typedef struct weft_asked { /* another worker of the session */
+    uint64_t due_ns;        /* under way: until then at most; otherwise its turn comes then */
+    uint32_t at;            /* where its address begins in the list; an empty one is not known */
+    uint32_t link;          /* that asks it, or WEFT_LINK_NONE while the driver connects */
+    bool under_way;
+} weft_asked;
+
+typedef struct weft_peers { /* of the session; all zero if START named none */
+    char *list;             /* an address and a line feed for each rank from 1 */
+    weft_asked *asked;      /* by rank - 1 */
+    uint32_t bytes, landed; /* of the list */
+    uint32_t count;
+    uint32_t under_way, next; /* being asked; where the next turn begins */
+    bool asking;              /* in doubt */
+} weft_peers;
+
 struct weft_worker {
     weft_worker_core core;
     weft_worker_core before; /* as it was before the present step, for the words of an error */
@@ -41,6 +58,8 @@ struct weft_worker {
     uint64_t now_ns;
     uint64_t fingerprint;
     weft_link *links[WEFT_LINKS_MAX];
+    uint32_t asks[WEFT_LINKS_MAX]; /* rank of the peer that is asked on this link; 0: a trainer's */
+    weft_peers peers;
     /* what is under way */
     uint32_t taking;         /* link whose tail flows into document or payload, or WEFT_LINK_NONE */
     uint64_t payload_landed; /* bytes of the newest update's payload */
@@ -89,6 +108,27 @@ weft_status weft_worker_begin_digest(weft_worker *worker);
 weft_status weft_worker_check_digest(weft_worker *worker);
 /* Gives what is ready to the core. */
 void weft_worker_drive_ready(weft_worker *worker);
+/* Opens a link to whom `peer` says. Returns: TOO_MANY_LINKS, OUT_OF_MEMORY. */
+weft_status weft_worker_add_link(weft_worker *worker, weft_sender peer, uint32_t *link);
+
+/* ---- worker_doubt.c ---- */
+
+/* START came: memory for the addresses that it announces, if its session can begin. Returns:
+ * OUT_OF_MEMORY, OVER_BUDGET, described. */
+weft_status weft_worker_reserve_peers(weft_worker *worker, const weft_message *start);
+/* Ends the asking, too. */
+void weft_worker_release_peers(weft_worker *worker);
+/* The tail that comes next is of the list. */
+bool weft_worker_takes_peers(const weft_worker *worker);
+void weft_worker_take_peers(weft_worker *worker, const uint8_t *bytes, uint32_t length,
+                            uint64_t offset);
+void weft_worker_ask(weft_worker *worker);
+void weft_worker_on_peer_message(weft_worker *worker, uint32_t link, const weft_message *message);
+/* Before its link goes. */
+void weft_worker_peer_closed(weft_worker *worker, uint32_t link);
+void weft_worker_tick_peers(weft_worker *worker);
+uint64_t weft_worker_peers_next_ns(const weft_worker *worker);
+
 /* A trace record about a frame on a link. */
 void weft_worker_trace(const weft_worker *worker, weft_trace_kind kind, uint32_t link,
                        const weft_message *message, weft_status status);

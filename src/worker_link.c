@@ -19,11 +19,8 @@ static void say_hello(weft_worker *worker, uint32_t link)
     weft_worker_trace(worker, WEFT_TRACE_SENT, link, &hello, WEFT_OK);
 }
 
-weft_status weft_worker_link_open(weft_worker *worker, uint32_t *link)
+weft_status weft_worker_add_link(weft_worker *worker, weft_sender peer, uint32_t *link)
 {
-    if (worker == NULL || link == NULL) {
-        return WEFT_E_INVALID_ARGUMENT;
-    }
     uint32_t free_link = 0;
     while (free_link < WEFT_LINKS_MAX && worker->links[free_link] != NULL) {
         free_link++;
@@ -36,10 +33,21 @@ weft_status weft_worker_link_open(weft_worker *worker, uint32_t *link)
     if (worker->links[free_link] == NULL) {
         return WEFT_E_OUT_OF_MEMORY;
     }
-    weft_link_init(worker->links[free_link], WEFT_SENDER_TRAINER, worker->now_ns);
-    say_hello(worker, free_link);
+    weft_link_init(worker->links[free_link], peer, worker->now_ns);
     *link = free_link;
     return WEFT_OK;
+}
+
+weft_status weft_worker_link_open(weft_worker *worker, uint32_t *link)
+{
+    if (worker == NULL || link == NULL) {
+        return WEFT_E_INVALID_ARGUMENT;
+    }
+    weft_status status = weft_worker_add_link(worker, WEFT_SENDER_TRAINER, link);
+    if (status == WEFT_OK) {
+        say_hello(worker, *link);
+    }
+    return status;
 }
 
 weft_status weft_worker_link_close(weft_worker *worker, uint32_t link, weft_status status)
@@ -56,6 +64,7 @@ weft_status weft_worker_link_close(weft_worker *worker, uint32_t link, weft_stat
     if (worker->taking == link) {
         worker->taking = WEFT_LINK_NONE;
     }
+    weft_worker_peer_closed(worker, link);
     weft_memory_release(&worker->allocator, closed, sizeof *closed, WEFT_MEMORY_HOST);
     worker->links[link] = NULL;
     return WEFT_OK;
@@ -68,6 +77,10 @@ static void on_message(weft_worker *worker, uint32_t link, const weft_link_item 
         weft_link_put(worker->links[link], &pong, NULL);
     } else if (item->message->type != WEFT_MESSAGE_PONG) {
         weft_worker_trace(worker, WEFT_TRACE_RECEIVED, link, item->message, WEFT_OK);
+        if (worker->links[link]->peer == WEFT_SENDER_WORKER) {
+            weft_worker_on_peer_message(worker, link, item->message);
+            return;
+        }
         if (item->message->type == WEFT_MESSAGE_START) {
             weft_worker_on_start(worker, link, item->message, item->text);
             return;
@@ -133,6 +146,7 @@ void weft_worker_tick(weft_worker *worker, uint64_t now_ns)
     weft_worker_poll_work(worker);
     weft_worker_drive_ready(worker);
     weft_worker_drive(worker, &(weft_input){.type = WEFT_INPUT_TIME, .link = WEFT_LINK_NONE});
+    weft_worker_tick_peers(worker);
     for (uint32_t i = 0; i < WEFT_LINKS_MAX; i++) {
         if (worker->links[i] != NULL) {
             weft_link_keep_alive(worker->links[i], worker->now_ns, worker->keepalive_ms);
@@ -147,7 +161,8 @@ uint64_t weft_worker_next_ns(const weft_worker *worker)
         return next;
     }
     if (weft_session_active(&worker->core.machine)) {
-        next = worker->core.deadline_ns;
+        uint64_t peers_ns = weft_worker_peers_next_ns(worker);
+        next = worker->core.deadline_ns < peers_ns ? worker->core.deadline_ns : peers_ns;
     }
     for (uint32_t i = 0; i < WEFT_LINKS_MAX; i++) {
         if (worker->links[i] != NULL && worker->links[i]->status == WEFT_OK) {

@@ -39,13 +39,19 @@ void weft_worker_on_start(weft_worker *worker, uint32_t link, const weft_message
     bool collective = start->transport == WEFT_TRANSPORT_NCCL;
     if (collective) {
         input.status = read_group(worker, start, text, &group);
-        worker->detail_is_fresh = input.status != WEFT_OK;
     }
-    uint64_t sessions = worker->core.last_epoch;
+    bool idle = !weft_session_active(&worker->core.machine);
+    if (input.status == WEFT_OK) {
+        input.status = weft_worker_reserve_peers(worker, start);
+    }
+    worker->detail_is_fresh = input.status != WEFT_OK;
     weft_worker_drive(worker, &input);
-    bool accepted = worker->core.epoch == start->epoch && worker->core.last_epoch != sessions;
+    bool accepted = idle && weft_session_active(&worker->core.machine);
     if (collective && accepted) {
         worker->transport->join(worker->transport, &group);
+    }
+    if (idle && !accepted) {
+        weft_worker_release_peers(worker);
     }
 }
 

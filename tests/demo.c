@@ -1,5 +1,5 @@
 /* weft-demo: real training steps of a real model from a trainer process to three worker processes,
- * two of which are killed at the worst moments. After each step it compares every worker's saved
+ * with three kills at the worst moments. After each step it compares every worker's saved
  * file with the recorded step, byte for byte. Where a GPU is, all weights live on it, and NCCL
  * carries the payload if it is there. Exit status 0 only if all of it held. */
 #include <fcntl.h>
@@ -154,7 +154,7 @@ static void print_row(const demo *d, const char *what, const weft_push *push)
 
 /* ---- what the demonstration does ---- */
 
-static void ask_worker(demo *d, unsigned number, bool save, bool die)
+static void ask_worker(demo *d, unsigned number, bool save, demo_death die)
 {
     demo_command command = {.order = DEMO_REPORT, .die = die};
     demo_reply reply;
@@ -173,7 +173,7 @@ static void await_idle(demo *d, unsigned number)
 {
     uint64_t end_ns = weft_net_now_ns() + (DEMO_TIMEOUT_MS + 1000) * UINT64_C(1000000);
     do {
-        ask_worker(d, number, false, false);
+        ask_worker(d, number, false, DEMO_LIVES);
         if (weft_net_now_ns() > end_ns) {
             demo_fail("worker %u is still %s", number + 1, weft_state_name(d->infos[number].state));
         }
@@ -187,7 +187,7 @@ static void check_workers(demo *d, uint64_t version, weft_outcome outcome, unsig
         if (d->workers[i].pid == 0) {
             continue;
         }
-        ask_worker(d, i, true, false);
+        ask_worker(d, i, true, DEMO_LIVES);
         const weft_worker_info *info = &d->infos[i];
         if (info->state != WEFT_IDLE || info->condition != WEFT_INTACT ||
             info->version != version || info->last_outcome != outcome) {
@@ -226,7 +226,7 @@ static void connect_trainer(demo *d)
     }
 }
 
-static void order_push(demo *d, unsigned step, uint64_t version, bool die)
+static void order_push(demo *d, unsigned step, uint64_t version, demo_death die)
 {
     demo_command command = {.order = DEMO_PUSH, .version = version, .die = die};
     (void)snprintf(command.path, sizeof command.path, "%s", d->steps[step]);
@@ -244,7 +244,7 @@ static bool tells_of_a_death(const demo *d, weft_status status)
 static weft_push push(demo *d, unsigned step, uint64_t version, bool dies)
 {
     demo_reply reply;
-    order_push(d, step, version, false);
+    order_push(d, step, version, DEMO_LIVES);
     if (!demo_hear(&d->trainer, &reply)) {
         demo_fail("the trainer is gone");
     }
@@ -271,7 +271,7 @@ static void three_steps(demo *d)
 /* Version 4 is what step 2 was: an optimizer may go back too. */
 static void kill_a_worker(demo *d)
 {
-    ask_worker(d, 2, false, true);
+    ask_worker(d, 2, false, DEMO_DIES_RECEIVING);
     weft_push failed = push(d, 2, 4, true);
     if (!demo_bury(&d->workers[2])) {
         demo_fail("worker 3 was to be killed, and was not");
@@ -286,23 +286,44 @@ static void kill_a_worker(demo *d)
     print_row(d, "the same step again", &done);
 }
 
-static void kill_the_trainer(demo *d)
+/* The trainer dies in a push, and a new one sends the step after the version that all hold then. */
+static void kill_the_trainer(demo *d, unsigned step, uint64_t version, demo_death death)
 {
     demo_reply reply;
-    order_push(d, 3, 5, true);
+    order_push(d, step, version, death);
     if (demo_hear(&d->trainer, &reply) || !demo_bury(&d->trainer)) {
         demo_fail("the trainer was to be killed, and was not");
     }
-    for (unsigned i = 0; i < WORKERS; i++) { /* each sees its link close, and needs no deadline */
+    for (unsigned i = 0; i < WORKERS; i++) { /* each sees its link close, and asks the others */
         await_idle(d, i);
     }
-    check_workers(d, 4, WEFT_OUTCOME_UNCONFIRMED, 2);
-    print_row(d, "the trainer is killed before COMMIT", NULL);
-    demo_start_trainer(&d->trainer, d->steps[2], 4, d->place);
+}
+
+static void let_a_new_trainer_push(demo *d, unsigned base, uint64_t version, unsigned step)
+{
+    demo_start_trainer(&d->trainer, d->steps[base], version, d->place);
     connect_trainer(d);
-    weft_push done = push(d, 3, 5, false);
-    check_workers(d, 5, WEFT_OUTCOME_COMMITTED, 3);
-    print_row(d, "a new trainer sends the step", &done);
+    weft_push done = push(d, step, version + 1, false);
+    check_workers(d, version + 1, WEFT_OUTCOME_COMMITTED, step);
+    print_row(d, "a new trainer sends the next step", &done);
+}
+
+/* Nobody can have committed: all go back, and know that all do. */
+static void kill_it_before_commit(demo *d)
+{
+    kill_the_trainer(d, 3, 5, DEMO_DIES_DECIDED);
+    check_workers(d, 4, WEFT_OUTCOME_ABORTED, 2);
+    print_row(d, "the trainer is killed before any COMMIT", NULL);
+    let_a_new_trainer_push(d, 2, 4, 3);
+}
+
+/* One has committed, so all do. */
+static void kill_it_halfway(demo *d)
+{
+    kill_the_trainer(d, 2, 6, DEMO_DIES_HALFWAY);
+    check_workers(d, 6, WEFT_OUTCOME_COMMITTED, 2);
+    print_row(d, "it is killed when worker 1 alone has COMMIT", NULL);
+    let_a_new_trainer_push(d, 2, 6, 3);
 }
 
 typedef struct demo_options {
@@ -407,7 +428,8 @@ int main(int count, char **arguments)
     print_row(&d, "start", NULL);
     three_steps(&d);
     kill_a_worker(&d);
-    kill_the_trainer(&d);
+    kill_it_before_commit(&d);
+    kill_it_halfway(&d);
     demo_stop(&d.trainer);
     for (unsigned i = 0; i < WORKERS; i++) {
         demo_stop(&d.workers[i]);

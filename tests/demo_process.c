@@ -1,5 +1,6 @@
 #include "demo_process.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -16,7 +17,7 @@
 
 #define SILENCE_MS 15000 /* after which a process is taken for stuck */
 
-enum { MESSAGE_PAYLOAD = 7 }; /* spec/frames.yaml */
+enum { MESSAGE_PAYLOAD = 7, MESSAGE_COMMITTED = 12 }; /* spec/frames.yaml */
 
 void demo_fail(const char *format, ...)
 {
@@ -272,7 +273,7 @@ static void serve(int socket, unsigned number, const char *path, uint64_t versio
     weft_worker_get_info(s.worker, &reply.worker);
     transmit(socket, &reply, sizeof reply);
     while (wait_for_command(net, socket, &command, &s)) {
-        s.die = command.die;
+        s.die = command.die == DEMO_DIES_RECEIVING;
         if (command.path[0] != '\0') {
             save_weights(&s.weights, command.path);
         }
@@ -300,15 +301,34 @@ typedef struct training {
     weights weights;
     weft_trainer *trainer;
     weft_net *net;
-    bool die;
+    demo_death die;
     uint16_t ports[3];
 } training;
 
-static void die_when_all_have_applied(void *context, const weft_trace *record)
+/* The network fails between this process and all workers but the first. */
+static void cut_all_but_the_first(const training *t)
+{
+    for (int file = 3; file < 256; file++) {
+        struct sockaddr_in peer = {0};
+        socklen_t length = sizeof peer;
+        if (getpeername(file, (struct sockaddr *)&peer, &length) == 0 &&
+            peer.sin_family == AF_INET &&
+            (ntohs(peer.sin_port) == t->ports[1] || ntohs(peer.sin_port) == t->ports[2])) {
+            (void)shutdown(file, SHUT_RDWR);
+        }
+    }
+}
+
+static void die_when_it_hurts(void *context, const weft_trace *record)
 {
     const training *t = context;
-    if (t->die && record->kind == WEFT_TRACE_TRANSITION && record->to == WEFT_FINISHED) {
-        (void)raise(SIGKILL); /* before any COMMIT has left */
+    bool decided = record->kind == WEFT_TRACE_TRANSITION && record->to == WEFT_FINISHED;
+    bool heard = record->kind == WEFT_TRACE_RECEIVED && record->message == MESSAGE_COMMITTED;
+    if (t->die == DEMO_DIES_HALFWAY && decided) {
+        cut_all_but_the_first(t);
+    }
+    if ((t->die == DEMO_DIES_DECIDED && decided) || (t->die == DEMO_DIES_HALFWAY && heard)) {
+        (void)raise(SIGKILL);
     }
 }
 
@@ -376,7 +396,7 @@ static void train(int socket, const char *path, uint64_t version, demo_place pla
     config.transport = t.weights.transport;
     config.base_version = version;
     config.timeout_ms = DEMO_TIMEOUT_MS;
-    config.hooks = (weft_hooks){.context = &t, .trace = die_when_all_have_applied};
+    config.hooks = (weft_hooks){.context = &t, .trace = die_when_it_hurts};
     must(weft_trainer_create(&t.trainer, &config), "trainer");
     must(weft_net_create(&t.net), "net");
     while (wait_for_command(t.net, socket, &command, NULL)) {

@@ -17,10 +17,17 @@ typedef enum demo_order {
     DEMO_PUSH /* trainer: take the content of the file `path` for an optimizer step, push it */
 } demo_order;
 
+typedef enum demo_death {
+    DEMO_LIVES = 0,
+    DEMO_DIES_RECEIVING, /* REPORT: in the middle of the next payload, over nccl when all ranks but
+                            this one enter the broadcast */
+    DEMO_DIES_DECIDED,   /* PUSH: when all workers have applied, before any COMMIT leaves */
+    DEMO_DIES_HALFWAY    /* PUSH: when worker 1 has committed; the others' links were cut first */
+} demo_death;
+
 typedef struct demo_command {
     demo_order order;
-    bool die; /* REPORT: in the middle of the next payload, over nccl when all ranks but this one
-                 enter the broadcast; PUSH: when all workers have applied */
+    demo_death die;
     uint64_t version;
     uint16_t ports[3];
     char path[DEMO_PATH_BYTES];

@@ -2,7 +2,7 @@
  * tla/graph.py compares them with the graph that TLC finds for the model. Arguments, as in the
  * model's configuration:
  *
- *      weft-graph WORKERS SESSIONS UPDATES KINDS POLICIES FAULTS COUNTED FREE
+ *      weft-graph WORKERS SESSIONS UPDATES KINDS POLICIES FAULTS COUNTED FREE TRANSPORT PEERS
  *
  * Lists have commas; "" is an empty one. Output: "S number", a tab and the variables, and
  * "E from action to". The first state is 0. */
@@ -275,6 +275,30 @@ static void worker_losses(explorer *x, const graph_world *now, uint32_t i)
     }
 }
 
+/* Each peer is asked; an answer that decides nothing must change nothing. */
+static void answers(explorer *x, const graph_world *now, uint32_t i)
+{
+    const graph_end *e = &now->ends[i];
+
+    for (uint32_t j = 0; e->core.awaits == WEFT_AWAITS_PEERS && j < x->bounds.workers; j++) {
+        if (j == i || (e->peers >> j & 1u) == 0) {
+            continue;
+        }
+        graph_world next = *now;
+        weft_outcome said = graph_says(&next, i, j);
+        const char *action = said == WEFT_OUTCOME_COMMITTED ? "LearnsCommitted"
+                             : said == WEFT_OUTCOME_ABORTED ? "LearnsAborted"
+                             : said == WEFT_OUTCOME_IN_DOUBT && !graph_knows_of_doubt(now, i, j)
+                                 ? "LearnsOfDoubt"
+                                 : "nothing";
+        graph_learns(&next, i, j, said);
+        /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c) */
+        if (strcmp(action, "nothing") != 0 || memcmp(&next, now, sizeof next) != 0) {
+            edge(x, action, &next);
+        }
+    }
+}
+
 /* ---- what can happen to the trainer ---- */
 
 static void hearings(explorer *x, const graph_world *now, uint32_t i)
@@ -368,6 +392,7 @@ static void explore(explorer *x)
             good_results(x, &now, i);
             bad_results(x, &now, i);
             worker_losses(x, &now, i);
+            answers(x, &now, i);
             hearings(x, &now, i);
             connections(x, &now, i);
         }
@@ -377,9 +402,9 @@ static void explore(explorer *x)
 
 int main(int count, char **words)
 {
-    if (count != 10) {
+    if (count != 11) {
         (void)fprintf(stderr, "usage: weft-graph WORKERS SESSIONS UPDATES KINDS POLICIES FAULTS "
-                              "COUNTED FREE TRANSPORT (tla/graph.py gives them)\n");
+                              "COUNTED FREE TRANSPORT PEERS (tla/graph.py gives them)\n");
         return 2;
     }
     explorer x = {.bounds = {.workers = (uint32_t)strtoul(words[1], NULL, 10),
@@ -398,7 +423,7 @@ int main(int count, char **words)
     graph_world first;
 
     grow(&x);
-    graph_world_begin(&first, x.bounds.workers, x.bounds.transport);
+    graph_world_begin(&first, x.bounds.workers, x.bounds.transport, strcmp(words[10], "TRUE") == 0);
     first.faults = (uint8_t)strtoul(words[6], NULL, 10);
     (void)number_of(&x, &first);
     explore(&x);

@@ -11,6 +11,7 @@ static const char *const AWAITS[] = {
     [WEFT_AWAITS_PAYLOAD] = "payload",   [WEFT_AWAITS_VERIFICATION] = "verification",
     [WEFT_AWAITS_WRITE] = "write",       [WEFT_AWAITS_DECISION] = "decision",
     [WEFT_AWAITS_UNDO] = "undo",         [WEFT_AWAITS_TRANSFER] = "transfer",
+    [WEFT_AWAITS_PEERS] = "peers",
 };
 static const char *const OWES[] = {
     [0] = "none",
@@ -54,6 +55,33 @@ static const char *trainer_cause(int32_t cause)
                                          : "fault";
 }
 
+static void print_workers(const char *name, uint32_t workers)
+{
+    const char *comma = "";
+
+    (void)printf(",\"%s\":[", name);
+    for (uint32_t i = 0; i < GRAPH_WORKERS_MAX; i++) {
+        if ((workers >> i & 1u) != 0) {
+            (void)printf("%s\"%s\"", comma, WORKERS[i]);
+            comma = ",";
+        }
+    }
+    (void)printf("]");
+}
+
+/* Who was in doubt when it was asked, as workers: bits of the core are ranks. */
+static uint32_t doubters_of(const graph_end *e)
+{
+    uint32_t doubters = 0, rank = 1;
+
+    for (uint32_t i = 0; i < GRAPH_WORKERS_MAX; i++) {
+        if ((e->peers >> i & 1u) != 0) {
+            doubters |= (e->core.in_doubt[0] >> (rank++ - 1u) & 1u) != 0 ? 1u << i : 0;
+        }
+    }
+    return doubters;
+}
+
 static void print_worker(const graph_end *e)
 {
     const weft_worker_core *c = &e->core;
@@ -71,11 +99,13 @@ static void print_worker(const graph_end *e)
                  ",\"target\":%" PRId64 ",\"right\":%s,",
                  c->update, c->updates, c->epoch, version_of(c->target_version, c->target_digest),
                  truth(idle || c->content_digest == graph_content(c, c->update)));
-    (void)printf("\"version\":%" PRId64 ",\"condition\":\"%s\",\"last\":%" PRIu64
-                 ",\"outcome\":\"%s\",\"peers\":[],\"doubters\":[]}",
-                 version_of(c->version, c->digest),
-                 weft_condition_name((weft_condition)c->condition), c->last_epoch,
-                 weft_outcome_name((weft_outcome)c->last_outcome));
+    (void)printf(
+        "\"version\":%" PRId64 ",\"condition\":\"%s\",\"last\":%" PRIu64 ",\"outcome\":\"%s\"",
+        version_of(c->version, c->digest), weft_condition_name((weft_condition)c->condition),
+        c->last_epoch, weft_outcome_name((weft_outcome)c->last_outcome));
+    print_workers("peers", e->peers);
+    print_workers("doubters", doubters_of(e));
+    (void)printf("}");
 }
 
 static void print_device(const graph_end *e)
@@ -93,8 +123,9 @@ static void print_down(const graph_frame *f)
                  weft_message_name(f->type), (unsigned)f->epoch, (unsigned)f->target,
                  numbered ? (unsigned)f->update : 0u);
     if (f->type == WEFT_MESSAGE_START) {
-        (void)printf(",\"kind\":\"%s\",\"base\":%u,\"updates\":%u,\"peers\":[]", KINDS[f->kind],
+        (void)printf(",\"kind\":\"%s\",\"base\":%u,\"updates\":%u", KINDS[f->kind],
                      (unsigned)f->base, (unsigned)f->updates);
+        print_workers("peers", f->peers);
     }
     (void)printf("}");
 }
@@ -194,13 +225,13 @@ static void print_trainer(const graph_world *w)
     (void)printf(",\"fouled\":%s}", truth(w->fouled || !counts_right(&c)));
 }
 
-static void print_kept(const graph_world *w)
+static void print_versions(uint8_t versions)
 {
     const char *comma = "";
 
     (void)printf("[");
     for (unsigned v = 0; v < 8; v++) {
-        if ((w->kept >> v & 1u) != 0) {
+        if (((uint32_t)versions >> v & 1u) != 0) {
             (void)printf("%s%u", comma, v);
             comma = ",";
         }
@@ -232,6 +263,8 @@ void graph_print(const graph_world *w, uint32_t workers, uint32_t versions)
         print_told(&w->ends[i], versions);
     }
     (void)printf("}\t");
-    print_kept(w);
+    print_versions(w->kept);
+    (void)printf("\t");
+    print_versions(w->decided);
     (void)printf("\t%u\t%u\n", (unsigned)w->pushes, (unsigned)w->faults);
 }

@@ -9,7 +9,8 @@
 #define TIMEOUT_MS     10u
 #define NOW_NS         UINT64_C(1000)
 #define DEADLINE_NS    (NOW_NS + TIMEOUT_MS * UINT64_C(1000000))
-#define PIECE_BYTES    9u /* of every document and payload */
+#define PIECE_BYTES    9u /* of every document, payload and list of addresses */
+#define LINK_OF_PEER   9u /* of who asks, and of who answers */
 
 uint64_t graph_digest_of(uint64_t version)
 {
@@ -39,6 +40,19 @@ static void trainer_set(graph_world *w, weft_trainer_core *core)
     memcpy(w->trainer.slots, core->slots, sizeof w->trainer.slots);
 }
 
+/* ---- ranks ---- */
+
+static uint32_t count_bits(uint32_t bits)
+{
+    return bits == 0 ? 0 : (bits & 1u) + count_bits(bits >> 1);
+}
+
+/* The rank of a worker in a session of these: from 1, in the order of their links. */
+static uint32_t rank_of(uint8_t peers, uint32_t worker)
+{
+    return count_bits(peers & ((1u << worker) - 1u)) + 1u;
+}
+
 /* ---- frames ---- */
 
 static graph_frame frame_of(const weft_message *m)
@@ -53,7 +67,8 @@ static graph_frame frame_of(const weft_message *m)
                      .epoch = (uint8_t)(hello ? m->last_epoch : m->epoch),
                      .base = (uint8_t)m->base_version,
                      .target = (uint8_t)m->target_version,
-                     .version = (uint8_t)m->version};
+                     .version = (uint8_t)m->version,
+                     .peers = (uint8_t)(start ? m->ranks : 0)};
 
     f.digests_differ = (hello && m->digest != graph_digest_of(m->version)) ||
                        (start && (m->base_digest != graph_digest_of(m->base_version) ||
@@ -61,8 +76,9 @@ static graph_frame frame_of(const weft_message *m)
     return f;
 }
 
-static weft_message message_of(const graph_world *w, const graph_frame *f)
+static weft_message message_of(const graph_world *w, uint32_t worker, const graph_frame *f)
 {
+    bool has_peers = f->peers != 0;
     bool piece = f->type == WEFT_MESSAGE_DOCUMENT ||
                  (f->type == WEFT_MESSAGE_PAYLOAD && w->transport == WEFT_TRANSPORT_TCP);
     bool hello = f->type == WEFT_MESSAGE_HELLO;
@@ -85,6 +101,9 @@ static weft_message message_of(const graph_world *w, const graph_frame *f)
                           .timeout_ms = TIMEOUT_MS,
                           .document_bytes = PIECE_BYTES,
                           .payload_bytes = PIECE_BYTES,
+                          .rank = has_peers ? rank_of(f->peers, worker) : 0,
+                          .ranks = has_peers ? count_bits(f->peers) + 1u : 0,
+                          .peers_bytes = has_peers ? PIECE_BYTES : 0,
                           .tail = piece ? PIECE_BYTES : 0};
 }
 
@@ -150,8 +169,9 @@ static void worker_action(graph_world *w, graph_end *e, const weft_action *a, ui
         e->staging = true;
         break;
     case WEFT_ACTION_TAKE:
-        e->owes =
-            e->core.awaits == WEFT_AWAITS_VALIDATION ? WEFT_INPUT_VALIDATED : WEFT_INPUT_RECEIVED;
+        e->owes = e->core.awaits == WEFT_AWAITS_UPDATE       ? 0 /* the list of addresses */
+                  : e->core.awaits == WEFT_AWAITS_VALIDATION ? WEFT_INPUT_VALIDATED
+                                                             : WEFT_INPUT_RECEIVED;
         break;
     case WEFT_ACTION_TRANSFER:
         e->owes = WEFT_INPUT_RECEIVED;
@@ -186,6 +206,7 @@ static void worker_action(graph_world *w, graph_end *e, const weft_action *a, ui
         break;
     case WEFT_ACTION_TRANSITION:
     case WEFT_ACTION_DROP:
+    case WEFT_ACTION_ASK:
         break;
     case WEFT_ACTION_CLOSE: /* a trainer's */
     case WEFT_ACTION_ADVANCE:
@@ -209,6 +230,7 @@ static void drive_worker(graph_world *w, graph_end *e, weft_input input)
         worker_tell(w, e, input.message.target_version); /* it says ABORTED of what it never saw */
     }
     e->wrong = e->wrong && weft_session_active(&e->core.machine);
+    e->peers = weft_session_active(&e->core.machine) ? e->peers : 0;
     w->fouled |= weft_session_active(&e->core.machine) != (e->core.deadline_ns != 0);
     w->fouled |= e->paused != e->core.paused;
     e->core.deadline_ns = e->core.deadline_ns == 0 ? 0 : DEADLINE_NS;
@@ -225,11 +247,24 @@ static void send_to_members(graph_world *w, const weft_trainer_core *core, weft_
     }
 }
 
+static uint32_t members_of(const weft_trainer_core *core)
+{
+    uint32_t members = 0;
+
+    for (uint32_t i = 0; i < GRAPH_WORKERS_MAX; i++) {
+        members |= (core->slots[i] & WEFT_SLOT_MEMBER) != 0 ? 1u << i : 0;
+    }
+    return members;
+}
+
 static void trainer_send(graph_world *w, const weft_trainer_core *core, const weft_action *action)
 {
     weft_message message;
 
     weft_trainer_compose(core, action, &message);
+    if (message.type == WEFT_MESSAGE_START && w->addresses) {
+        message.ranks = members_of(core); /* in a frame here: who they are */
+    }
     send_to_members(w, core, message);
     if (message.type == WEFT_MESSAGE_UPDATE) {
         message.type = WEFT_MESSAGE_DOCUMENT;
@@ -260,6 +295,9 @@ static void drive_trainer(graph_world *w, weft_input input)
                                        .target_version = core.target_version,
                                        .update = core.update});
     }
+    if (core.phase == WEFT_PHASE_COMMIT) {
+        w->decided = (uint8_t)(w->decided | 1u << core.target_version);
+    }
     trainer_set(w, &core);
 }
 
@@ -280,10 +318,11 @@ static void begin_trainer(graph_world *w)
     trainer_set(w, &core);
 }
 
-void graph_world_begin(graph_world *w, uint32_t workers, uint8_t transport)
+void graph_world_begin(graph_world *w, uint32_t workers, uint8_t transport, bool addresses)
 {
     memset(w, 0, sizeof *w);
     w->transport = transport;
+    w->addresses = addresses;
     begin_trainer(w);
     for (uint32_t i = 0; i < workers; i++) {
         begin_worker(&w->ends[i]);
@@ -296,10 +335,61 @@ void graph_deliver(graph_world *w, uint32_t worker, bool past)
     graph_frame frame = dequeue(past ? &e->past : &e->down);
     weft_input input = {.type = WEFT_INPUT_MESSAGE,
                         .link = past ? 1u - e->number : e->number,
-                        .message = message_of(w, &frame)};
+                        .message = message_of(w, worker, &frame)};
+    uint64_t last = e->core.last_epoch;
 
     w->fouled |= frame.digests_differ;
     drive_worker(w, e, input);
+    if (frame.peers != 0 && e->core.epoch == frame.epoch && last < frame.epoch) {
+        e->peers = frame.peers; /* the list of addresses is not a frame of its own here */
+        input.message =
+            (weft_message){.type = WEFT_MESSAGE_PEERS, .epoch = frame.epoch, .tail = PIECE_BYTES};
+        drive_worker(w, e, input);
+    }
+}
+
+/* ---- doubt ---- */
+
+weft_outcome graph_says(graph_world *w, uint32_t worker, uint32_t peer)
+{
+    const graph_end *e = &w->ends[worker];
+    graph_end *asked = &w->ends[peer];
+    weft_worker_core before = asked->core;
+    weft_input ask = {.type = WEFT_INPUT_MESSAGE, .link = LINK_OF_PEER, .now_ns = NOW_NS};
+    weft_actions actions;
+    weft_message said;
+
+    weft_worker_compose(&e->core,
+                        &(weft_action){.type = WEFT_ACTION_SEND,
+                                       .message = WEFT_MESSAGE_ASK,
+                                       .epoch = e->core.epoch},
+                        &ask.message);
+    ask.message.rank = rank_of(e->peers, peer);
+    weft_worker_step(&asked->core, &ask, &actions);
+    weft_worker_compose(&asked->core, &actions.list[0], &said);
+    w->fouled |= actions.count != 1 || actions.list[0].link != LINK_OF_PEER ||
+                 said.type != WEFT_MESSAGE_OUTCOME || said.epoch != e->core.epoch ||
+                 memcmp(&before, &asked->core, sizeof before) != 0;
+    return (weft_outcome)said.outcome;
+}
+
+void graph_learns(graph_world *w, uint32_t worker, uint32_t peer, weft_outcome outcome)
+{
+    graph_end *e = &w->ends[worker];
+    weft_message message = {.type = WEFT_MESSAGE_OUTCOME,
+                            .epoch = e->core.epoch,
+                            .rank = rank_of(e->peers, peer),
+                            .outcome = (uint8_t)outcome};
+
+    drive_worker(
+        w, e, (weft_input){.type = WEFT_INPUT_MESSAGE, .link = LINK_OF_PEER, .message = message});
+}
+
+bool graph_knows_of_doubt(const graph_world *w, uint32_t worker, uint32_t peer)
+{
+    const graph_end *e = &w->ends[worker];
+
+    return (e->core.in_doubt[0] >> (rank_of(e->peers, peer) - 1u) & 1u) != 0;
 }
 
 /* A streamed baseline writes as its bytes come: from READY on the old content is gone, and when all
@@ -341,9 +431,9 @@ void graph_hear(graph_world *w, uint32_t worker)
     graph_frame frame = dequeue(&w->ends[worker].up);
 
     w->fouled |= frame.digests_differ;
-    drive_trainer(
-        w,
-        (weft_input){.type = WEFT_INPUT_MESSAGE, .link = worker, .message = message_of(w, &frame)});
+    drive_trainer(w, (weft_input){.type = WEFT_INPUT_MESSAGE,
+                                  .link = worker,
+                                  .message = message_of(w, worker, &frame)});
 }
 
 void graph_push(graph_world *w, weft_kind kind, uint32_t updates)

@@ -311,6 +311,8 @@ static const char *action_word(const weft_action *action)
         return "failed";
     case WEFT_ACTION_ADVANCE:
         return "advance";
+    case WEFT_ACTION_ASK:
+        return "ask";
     }
     return "?";
 }

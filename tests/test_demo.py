@@ -10,7 +10,7 @@ from cli_support import GPU_SANITIZER, has_gpu
 DEMO = pathlib.Path(os.environ["WEFT_BINARY_DIR"]) / "weft-demo"
 NO_GPU = "there is no GPU that this build can use"
 NO_NCCL = "there is no NCCL that this build can use"
-HELD = "\nall held: everybody was idle after each row, and 35 files of workers equal the recorded steps byte for byte\n"
+HELD = "\nall held: everybody was idle after each row, and 47 files of workers equal the recorded steps byte for byte\n"
 
 
 def demo(*arguments, **more):

@@ -24,7 +24,7 @@ typedef struct fact {
 
 static const fact facts[WEFT_MESSAGE_TYPE_END] = {
     [WEFT_MESSAGE_HELLO] = {"HELLO", true, false, 38, 400},
-    [WEFT_MESSAGE_START] = {"START", false, true, 58, 400},
+    [WEFT_MESSAGE_START] = {"START", false, true, 62, 400},
     [WEFT_MESSAGE_STARTED] = {"STARTED", true, false, 0, 0},
     [WEFT_MESSAGE_UPDATE] = {"UPDATE", false, true, 28, 0},
     [WEFT_MESSAGE_DOCUMENT] = {"DOCUMENT", false, true, 12, 65536},
@@ -35,11 +35,14 @@ static const fact facts[WEFT_MESSAGE_TYPE_END] = {
     [WEFT_MESSAGE_APPLIED] = {"APPLIED", true, false, 8, 0},
     [WEFT_MESSAGE_COMMIT] = {"COMMIT", false, true, 0, 0},
     [WEFT_MESSAGE_COMMITTED] = {"COMMITTED", true, false, 16, 0},
-    [WEFT_MESSAGE_ABORT] = {"ABORT", false, true, 4, 0},
+    [WEFT_MESSAGE_ABORT] = {"ABORT", false, true, 20, 0},
     [WEFT_MESSAGE_ABORTED] = {"ABORTED", true, false, 17, 0},
     [WEFT_MESSAGE_FAILED] = {"FAILED", true, false, 23, 400},
     [WEFT_MESSAGE_PING] = {"PING", true, true, 0, 0},
     [WEFT_MESSAGE_PONG] = {"PONG", true, true, 0, 0},
+    [WEFT_MESSAGE_PEERS] = {"PEERS", false, true, 8, 65536},
+    [WEFT_MESSAGE_ASK] = {"ASK", false, true, 20, 0},
+    [WEFT_MESSAGE_OUTCOME] = {"OUTCOME", true, false, 1, 0},
 };
 
 /* Which fields a message has, as a copy of it with all others zero. */
@@ -69,6 +72,18 @@ static weft_message only_own_fields(const weft_message *from)
         to.group = from->group;
         to.rank = from->rank;
         to.ranks = from->ranks;
+        to.peers_bytes = from->peers_bytes;
+        break;
+    case WEFT_MESSAGE_PEERS:
+        to.offset = from->offset;
+        break;
+    case WEFT_MESSAGE_ASK:
+        to.target_version = from->target_version;
+        to.target_digest = from->target_digest;
+        to.rank = from->rank;
+        break;
+    case WEFT_MESSAGE_OUTCOME:
+        to.outcome = from->outcome;
         break;
     case WEFT_MESSAGE_UPDATE:
         to.update = from->update;
@@ -97,6 +112,8 @@ static weft_message only_own_fields(const weft_message *from)
         break;
     case WEFT_MESSAGE_ABORT:
         to.code = from->code;
+        to.target_version = from->target_version;
+        to.target_digest = from->target_digest;
         break;
     case WEFT_MESSAGE_ABORTED:
         to.condition = from->condition;
@@ -152,6 +169,7 @@ static void assert_same_message(const weft_message *a, const weft_message *b)
     assert_int_equal(a->group, b->group);
     assert_int_equal(a->rank, b->rank);
     assert_int_equal(a->ranks, b->ranks);
+    assert_int_equal(a->peers_bytes, b->peers_bytes);
 }
 
 static weft_message random_message(test_random *random, uint8_t type)
@@ -347,7 +365,7 @@ static const uint8_t GOLDEN_START[] = {
     2,                                              /*  4 type: START */
     1,                                              /*  5 version */
     0,    0,                                        /*  6 reserved */
-    58,   0,    0,    0,                            /*  8 body */
+    62,   0,    0,    0,                            /*  8 body */
     0,    0,    0,    0,                            /* 12 tail */
     8,    7,    6,    5,    4,    3,    2,    1,    /* 16 epoch */
     1,                                              /* 24 kind: sparse */
@@ -361,6 +379,7 @@ static const uint8_t GOLDEN_START[] = {
     0x78, 0x77, 0x76, 0x75, 0x74, 0x73, 0x72, 0x71, /* 66 group */
     0x84, 0x83, 0x82, 0x81,                         /* 74 rank */
     0x94, 0x93, 0x92, 0x91,                         /* 78 ranks */
+    0xa4, 0xa3, 0xa2, 0xa1,                         /* 82 peers_bytes */
 };
 
 static void test_golden_start(void **state)
@@ -377,7 +396,8 @@ static void test_golden_start(void **state)
                                   .timeout_ms = 0x61626364,
                                   .group = UINT64_C(0x7172737475767778),
                                   .rank = 0x81828384,
-                                  .ranks = 0x91929394};
+                                  .ranks = 0x91929394,
+                                  .peers_bytes = 0xa1a2a3a4};
     weft_message decoded;
     uint8_t head[WEFT_FRAME_HEAD_MAX];
     uint32_t fields = 0;
@@ -387,7 +407,7 @@ static void test_golden_start(void **state)
     assert_memory_equal(head, GOLDEN_START, sizeof GOLDEN_START);
     assert_int_equal(weft_frame_decode_header(GOLDEN_START, WEFT_SENDER_TRAINER, &decoded, &fields),
                      WEFT_OK);
-    assert_int_equal(fields, 58);
+    assert_int_equal(fields, 62);
     weft_message_get_fields(&decoded, GOLDEN_START + WEFT_FRAME_HEADER_BYTES);
     assert_same_message(&decoded, &message);
 }

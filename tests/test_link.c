@@ -38,7 +38,8 @@ typedef struct stream {
 
 static bool is_bulk(uint8_t type)
 {
-    return type == WEFT_MESSAGE_DOCUMENT || type == WEFT_MESSAGE_PAYLOAD;
+    return type == WEFT_MESSAGE_DOCUMENT || type == WEFT_MESSAGE_PAYLOAD ||
+           type == WEFT_MESSAGE_PEERS;
 }
 
 static void append(stream *s, const void *bytes, size_t length)

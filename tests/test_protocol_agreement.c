@@ -30,6 +30,7 @@ typedef struct end { /* a worker, and the connection to it */
     bool open_here, open_there; /* the worker's and the trainer's end of the connection */
     bool cut;
     queue to_worker, to_trainer;
+    weft_input answer; /* of a peer, on its way; type 0: none */
     uint8_t outcomes[EPOCHS_MAX];
 } end;
 
@@ -40,9 +41,12 @@ typedef struct world {
     end ends[WORKERS];
     uint64_t now_ns;
     uint64_t versions[EPOCHS_MAX], digests[EPOCHS_MAX]; /* that the epoch led to */
+    bool addresses;                                     /* START names the workers to each other */
+    uint32_t seats[EPOCHS_MAX][WORKERS + 1];            /* who has which rank in an epoch */
     uint32_t sent_update;
     uint64_t sent_epoch;
     unsigned commits, aborts, unconfirmed, doubts, transfers;
+    unsigned asked, told[WEFT_OUTCOME_IN_DOUBT + 1];
 } world;
 
 static void enqueue(queue *q, weft_message message)
@@ -153,6 +157,9 @@ static void worker_action(world *w, end *e, const weft_action *action)
     case WEFT_ACTION_FAILED:
         worker_ended(w, e, action->epoch);
         break;
+    case WEFT_ACTION_ASK:
+        w->asked++;
+        break;
     case WEFT_ACTION_TRANSITION:
     case WEFT_ACTION_DROP:
     case WEFT_ACTION_CLOSE:
@@ -188,13 +195,41 @@ static void send_to_members(world *w, weft_message message)
     }
 }
 
+static void send_start(world *w, weft_message message)
+{
+    uint32_t *seats = w->seats[message.epoch];
+
+    message.ranks = 1;
+    for (uint32_t i = 0; i < w->workers; i++) {
+        if ((w->trainer.core.slots[i] & WEFT_SLOT_MEMBER) != 0) {
+            seats[message.ranks++] = i;
+        }
+    }
+    message.peers_bytes = w->addresses ? 9 : 0;
+    for (uint32_t rank = 1; rank < message.ranks; rank++) {
+        end *e = &w->ends[seats[rank]];
+        message.rank = rank;
+        if (e->open_there && !e->cut) {
+            enqueue(&e->to_worker, message);
+        }
+    }
+}
+
 static void trainer_send(world *w, const weft_action *action)
 {
     weft_message message;
 
     weft_trainer_compose(&w->trainer.core, action, &message);
+    if (message.type == WEFT_MESSAGE_START) {
+        send_start(w, message);
+        return;
+    }
     if (message.type == WEFT_MESSAGE_UPDATE) {
         message.document_bytes = message.payload_bytes = 9;
+    }
+    if (message.type == WEFT_MESSAGE_UPDATE && message.update == 0 && w->addresses) {
+        send_to_members(
+            w, (weft_message){.type = WEFT_MESSAGE_PEERS, .epoch = message.epoch, .tail = 9});
     }
     send_to_members(w, message);
     if (message.type == WEFT_MESSAGE_UPDATE) {
@@ -311,11 +346,48 @@ static void tell_result(world *w, end *e)
     }
 }
 
+/* A worker in doubt asks a peer; the answer takes its time, and may be lost. */
+static void ask_peer(world *w, end *e)
+{
+    uint32_t rank = 1 + (uint32_t)test_random_below(w->random, e->core.ranks - UINT64_C(1));
+    end *peer = &w->ends[w->seats[e->core.epoch][rank]];
+    weft_input ask = {.type = WEFT_INPUT_MESSAGE, .link = 7, .now_ns = w->now_ns};
+    weft_action hers = {
+        .type = WEFT_ACTION_SEND, .message = WEFT_MESSAGE_ASK, .epoch = e->core.epoch};
+    weft_actions actions;
+
+    weft_worker_compose(&e->core, &hers, &ask.message);
+    ask.message.rank = rank;
+    weft_worker_step(&peer->core, &ask, &actions);
+    assert_int_equal(actions.count, 1);
+    e->answer = (weft_input){.type = WEFT_INPUT_MESSAGE, .link = 7};
+    weft_worker_compose(&peer->core, &actions.list[0], &e->answer.message);
+    assert_int_equal(e->answer.message.type, WEFT_MESSAGE_OUTCOME);
+    e->answer.message.rank = rank;
+    w->told[e->answer.message.outcome]++;
+}
+
+static void resolve_doubt(world *w, end *e)
+{
+    if (e->answer.type == 0 && e->core.awaits == WEFT_AWAITS_PEERS) {
+        ask_peer(w, e);
+    } else if (e->answer.type != 0) {
+        weft_input answer = e->answer;
+        e->answer.type = 0;
+        if (!ONE_IN(w->random, 4)) {
+            drive_worker(w, e, answer);
+        }
+    }
+}
+
 static void move(world *w, bool calm)
 {
     end *e = &w->ends[test_random_below(w->random, w->workers)];
 
-    switch (test_random_below(w->random, 8)) {
+    switch (test_random_below(w->random, 9)) {
+    case 8:
+        resolve_doubt(w, e);
+        break;
     case 0:
     case 1:
         deliver_to_worker(w, e);
@@ -335,7 +407,7 @@ static void move(world *w, bool calm)
     case 6:
         if (!e->open_here && !e->open_there) {
             connect_worker(w, e);
-        } else if (!calm && ONE_IN(w->random, 30)) {
+        } else if (!calm && ONE_IN(w->random, e->core.awaits == WEFT_AWAITS_DECISION ? 3 : 30)) {
             cut(w, e);
         }
         break;
@@ -414,8 +486,10 @@ static void run_world(world *w)
     w->now_ns += 100 * MS;
     for (uint32_t k = 0; k < w->workers; k++) {
         drive_worker(w, &w->ends[k], (weft_input){.type = WEFT_INPUT_TIME});
-        w->now_ns += 100 * MS;
-        drive_worker(w, &w->ends[k], (weft_input){.type = WEFT_INPUT_TIME});
+        for (unsigned i = 0; i < 2; i++) {
+            w->now_ns += 100 * MS;
+            drive_worker(w, &w->ends[k], (weft_input){.type = WEFT_INPUT_TIME});
+        }
     }
     assert_true(all_idle(w));
     check_agreement(w);
@@ -425,7 +499,8 @@ static void run_world(world *w)
 static void test_all_agree(void **state)
 {
     test_random random = test_random_start();
-    unsigned commits = 0, aborts = 0, unconfirmed = 0, doubts = 0, transfers = 0;
+    unsigned commits = 0, aborts = 0, unconfirmed = 0, doubts = 0, transfers = 0, asked = 0;
+    unsigned told[WEFT_OUTCOME_IN_DOUBT + 1] = {0};
     world *w = malloc(sizeof *w);
 
     (void)state;
@@ -434,6 +509,7 @@ static void test_all_agree(void **state)
         memset(w, 0, sizeof *w);
         w->random = &random;
         w->workers = 2 + i % 2;
+        w->addresses = i % 4 > 1;
         w->now_ns = MS;
         weft_trainer_core_init(&w->trainer.core, FINGERPRINT, BASE, BASE_DIGEST);
         run_world(w);
@@ -442,12 +518,25 @@ static void test_all_agree(void **state)
         unconfirmed += w->unconfirmed;
         doubts += w->doubts;
         transfers += w->transfers;
+        asked += w->asked;
+        for (unsigned k = 0; k <= WEFT_OUTCOME_IN_DOUBT; k++) {
+            told[k] += w->told[k];
+        }
     }
     free(w);
     (void)fprintf(stderr,
                   "%u worlds: %u commits, %u aborts, %u unconfirmed, %u pushes in doubt, %u "
                   "workers in a collective\n",
                   WORLDS, commits, aborts, unconfirmed, doubts, transfers);
+    (void)fprintf(stderr,
+                  "%u workers asked their peers, who said: committed %u, aborted %u, in doubt %u, "
+                  "something else %u times\n",
+                  asked, told[WEFT_OUTCOME_COMMITTED], told[WEFT_OUTCOME_ABORTED],
+                  told[WEFT_OUTCOME_IN_DOUBT],
+                  told[WEFT_OUTCOME_NONE] + told[WEFT_OUTCOME_UNDECIDED] +
+                      told[WEFT_OUTCOME_UNCONFIRMED]);
+    assert_true(asked > 50 && told[WEFT_OUTCOME_COMMITTED] > 20 &&
+                told[WEFT_OUTCOME_ABORTED] > 20 && told[WEFT_OUTCOME_IN_DOUBT] > 20);
     assert_true(commits > 1000 && aborts > 1000 && unconfirmed > 50 && doubts > 20 &&
                 transfers > 1000);
 }

@@ -29,6 +29,7 @@ typedef struct totals {
     uint32_t most_actions;
     unsigned states[WEFT_STATE_COUNT], awaits[WEFT_AWAITS_UNDO + 1];
     unsigned outcomes[WEFT_OUTCOME_UNDECIDED + 1], conditions[WEFT_LOST + 1];
+    unsigned told[WEFT_OUTCOME_IN_DOUBT + 1], asks, by_peers; /* in OUTCOME; commits by a peer */
     unsigned committed, failed;
 } totals;
 
@@ -47,22 +48,38 @@ static uint64_t one_of(test_random *random, uint64_t a, uint64_t b, uint64_t c)
 static weft_message walk_message(test_random *random, const weft_worker_core *core, uint8_t type)
 {
     uint64_t epoch = core->epoch != 0 ? core->epoch : core->last_epoch + 1;
-    bool document = type == WEFT_MESSAGE_DOCUMENT;
-    uint64_t taken = document ? core->document_taken : core->payload_taken;
-    uint64_t left = (document ? core->document_bytes : core->payload_bytes) - taken;
-    weft_message m = {.type = type,
-                      .epoch =
-                          ONE_IN(random, 12) ? epoch + test_random_below(random, 5) - 2 : epoch,
-                      .kind = (uint8_t)(ONE_IN(random, 20) ? test_random_below(random, 5)
-                                                           : 1 + test_random_below(random, 2)),
-                      .transport = (uint8_t)one_of(random, WEFT_TRANSPORT_TCP, WEFT_TRANSPORT_NCCL,
-                                                   ONE_IN(random, 8) ? 0 : 1),
-                      .base_version = core->version,
-                      .base_digest = core->digest + (ONE_IN(random, 10) ? 1 : 0),
-                      .target_version = core->version + 1 + test_random_below(random, 2),
-                      .target_digest = test_random_below(random, 3),
-                      .updates = (uint32_t)test_random_below(random, 4),
-                      .timeout_ms = (uint32_t)one_of(random, 10, 0, 5000)};
+    bool document = type == WEFT_MESSAGE_DOCUMENT, peers = type == WEFT_MESSAGE_PEERS;
+    bool finished = core->machine.state == WEFT_IDLE && ONE_IN(random, 2); /* ask of the last one */
+    uint64_t taken = peers      ? core->peers_taken
+                     : document ? core->document_taken
+                                : core->payload_taken;
+    uint64_t left = (peers      ? core->peers_bytes
+                     : document ? core->document_bytes
+                                : core->payload_bytes) -
+                    taken;
+    weft_message m = {
+        .type = type,
+        .epoch = ONE_IN(random, 12) ? epoch + test_random_below(random, 5) - 2 : epoch,
+        .kind = (uint8_t)(ONE_IN(random, 20) ? test_random_below(random, 5)
+                                             : 1 + test_random_below(random, 2)),
+        .transport = (uint8_t)one_of(random, WEFT_TRANSPORT_TCP, WEFT_TRANSPORT_NCCL,
+                                     ONE_IN(random, 8) ? 0 : 1),
+        .base_version = core->version,
+        .base_digest = core->digest + (ONE_IN(random, 10) ? 1 : 0),
+        .target_version = core->version + 1 + test_random_below(random, 2),
+        .target_digest = test_random_below(random, 3),
+        .updates = (uint32_t)test_random_below(random, 4),
+        .timeout_ms = (uint32_t)one_of(random, 10, 0, 5000),
+        .rank = 1 + (uint32_t)test_random_below(random, 3),
+        .ranks = 2 + (uint32_t)test_random_below(random, 3),
+        .outcome = (uint8_t)test_random_below(random, 8),
+        .peers_bytes = (uint32_t)one_of(random, 6, 0, ONE_IN(random, 8) ? 1u << 30 : 0)};
+    if (type == WEFT_MESSAGE_ASK && ONE_IN(random, 2)) { /* of the session that it knows */
+        m.epoch = finished || core->epoch == 0 ? core->last_epoch : core->epoch;
+        m.target_version = core->last_target_version;
+        m.target_digest = core->last_target_digest;
+        m.rank = core->last_rank;
+    }
     m.update = core->update + (ONE_IN(random, 15) ? 1u : 0u);
     m.document_bytes = ONE_IN(random, 30) ? one_of(random, 0, WEFT_DOCUMENT_MAX + 1, 1) : 4;
     m.payload_bytes = one_of(random, 5, 0, 1);
@@ -89,12 +106,18 @@ static weft_input forward(test_random *random, const weft_worker_core *core)
         type = WEFT_MESSAGE_START;
         break;
     case WEFT_AWAITS_UPDATE:
-        if (core->updates == 0 ? ONE_IN(random, 2) : core->update < core->updates) {
+        if (core->peers_taken < core->peers_bytes && !ONE_IN(random, 8)) {
+            type = WEFT_MESSAGE_PEERS;
+        } else if (core->updates == 0 ? ONE_IN(random, 2) : core->update < core->updates) {
             type = WEFT_MESSAGE_UPDATE;
         }
         break;
+    case WEFT_AWAITS_PEERS:
+        type = WEFT_MESSAGE_OUTCOME;
+        input.link = 2;
+        break;
     case WEFT_AWAITS_DOCUMENT:
-        type = WEFT_MESSAGE_DOCUMENT;
+        type = core->peers_taken < core->peers_bytes ? WEFT_MESSAGE_PEERS : WEFT_MESSAGE_DOCUMENT;
         break;
     case WEFT_AWAITS_PAYLOAD:
         type = WEFT_MESSAGE_PAYLOAD;
@@ -145,7 +168,15 @@ static weft_input walk_input(test_random *random, const bench *b)
 {
     weft_input input = forward(random, &b->core);
 
-    if (ONE_IN(random, 8)) { /* anything */
+    bool decided = b->core.awaits == WEFT_AWAITS_DECISION;
+
+    if (decided && ONE_IN(random, 3)) { /* the trainer is lost, or silent */
+        input = (weft_input){.type = ONE_IN(random, 2) ? WEFT_INPUT_LINK_LOST : WEFT_INPUT_TIME,
+                             .link = b->core.owner};
+    } else if (ONE_IN(random, 20)) {
+        input = (weft_input){.type = WEFT_INPUT_MESSAGE, .link = 2};
+        input.message = walk_message(random, &b->core, WEFT_MESSAGE_ASK);
+    } else if (ONE_IN(random, 8)) { /* anything */
         input = (weft_input){.type = (uint8_t)(1 + test_random_below(random, WEFT_INPUT_STOP))};
         input.link = (uint32_t)one_of(random, test_random_below(random, 3), WEFT_LINK_LOCAL, 0);
         input.message = walk_message(
@@ -222,6 +253,10 @@ static void check_action(const weft_action *action, shadow *s, const weft_worker
         assert_true(action->link == before->owner || action->link == input->link);
         assert_true(action->link != WEFT_LINK_NONE);
         break;
+    case WEFT_ACTION_ASK:
+        assert_int_equal(before->awaits, WEFT_AWAITS_DECISION);
+        assert_true(before->peers_bytes > 0 && before->ranks > 2);
+        break;
     case WEFT_ACTION_DROP:
     case WEFT_ACTION_TAKE:
     case WEFT_ACTION_OPEN:
@@ -261,6 +296,9 @@ static void check_idle(const weft_worker_core *core)
     fresh.condition = core->condition;
     fresh.last_epoch = core->last_epoch;
     fresh.last_outcome = core->last_outcome;
+    fresh.last_rank = core->last_rank;
+    fresh.last_target_version = core->last_target_version;
+    fresh.last_target_digest = core->last_target_digest;
     assert_memory_equal(core, &fresh, sizeof fresh);
     assert_int_not_equal(core->last_outcome, WEFT_OUTCOME_UNDECIDED);
 }
@@ -279,7 +317,9 @@ static void check_core(const bench *b, const shadow *s, const weft_worker_core *
         assert_int_equal(core->epoch, core->last_epoch);
         assert_true(core->deadline_ns > 0);
         assert_true(core->deadline_ns <= b->now_ns + TIMEOUT_MS * MS);
-        assert_true(core->owner != WEFT_LINK_NONE || at == WEFT_FAILED);
+        assert_true(core->owner != WEFT_LINK_NONE || at == WEFT_FAILED ||
+                    core->awaits == WEFT_AWAITS_PEERS);
+        assert_true(core->doubters == 0 || core->awaits == WEFT_AWAITS_PEERS || at == WEFT_FAILED);
         assert_int_equal(core->last_outcome == WEFT_OUTCOME_UNDECIDED, at != WEFT_FAILED);
         assert_int_equal(core->awaits == WEFT_AWAITS_UNDO, at == WEFT_FAILED);
         assert_int_equal(s->releases, 0);
@@ -290,6 +330,8 @@ static void check_core(const bench *b, const shadow *s, const weft_worker_core *
     assert_int_equal(core->paused, core->written);
     assert_true(core->document_taken <= core->document_bytes);
     assert_true(core->payload_taken <= core->payload_bytes);
+    assert_true(core->peers_taken <= core->peers_bytes);
+    assert_true(core->peers_bytes <= WEFT_PEERS_BYTES_MAX);
     assert_true(core->last_epoch >= before->last_epoch);
     assert_true(core->condition == WEFT_INTACT || (core->version == 0 && core->digest == 0));
     if (committed == 0 && core->condition == WEFT_INTACT) {
@@ -303,16 +345,36 @@ static void check_core(const bench *b, const shadow *s, const weft_worker_core *
     }
 }
 
-/* Two deadlines, and nothing else, lead home from everywhere. */
+/* Three deadlines, and nothing else, lead home from everywhere: for the trainer's word, the peers'
+ * and the undo. */
 static void check_way_home(const bench *b)
 {
     bench copy = *b;
 
-    for (unsigned i = 0; i < 2 && copy.core.deadline_ns != 0; i++) {
+    for (unsigned i = 0; i < 3 && copy.core.deadline_ns != 0; i++) {
         copy.now_ns = copy.core.deadline_ns;
         bench_step(&copy, (weft_input){.type = WEFT_INPUT_TIME});
     }
     check_idle(&copy.core);
+}
+
+/* Told by ASK and OUTCOME. */
+static void count_doubt(totals *t, const bench *b, const weft_worker_core *before,
+                        const weft_input *input)
+{
+    for (uint32_t i = 0; i < b->actions.count; i++) {
+        const weft_action *action = &b->actions.list[i];
+        if (action->type == WEFT_ACTION_ASK) {
+            t->asks++;
+        } else if (action->type == WEFT_ACTION_SEND && action->message == WEFT_MESSAGE_OUTCOME) {
+            assert_int_equal(input->message.type, WEFT_MESSAGE_ASK);
+            assert_memory_equal(before, &b->core, sizeof *before);
+            t->told[action->outcome]++;
+        } else if (action->type == WEFT_ACTION_COMMITTED && before->awaits == WEFT_AWAITS_PEERS) {
+            assert_int_equal(input->message.outcome, WEFT_OUTCOME_COMMITTED);
+            t->by_peers++;
+        }
+    }
 }
 
 static void count_totals(totals *t, const bench *b)
@@ -338,6 +400,10 @@ static void check_totals(const totals *t)
     for (unsigned i = WEFT_INTACT; i <= WEFT_LOST; i++) {
         assert_true(t->conditions[i] > 100);
     }
+    for (unsigned i = WEFT_OUTCOME_NONE; i <= WEFT_OUTCOME_IN_DOUBT; i++) {
+        assert_true(t->told[i] > 100);
+    }
+    assert_true(t->asks > 1000 && t->by_peers > 100);
     assert_true(t->committed > 1000 && t->failed > 1000);
     assert_true(t->most_actions < WEFT_ACTIONS_MAX);
     (void)fprintf(stderr, "%u steps, %u committed, %u failed, at most %" PRIu32 " actions\n", STEPS,
@@ -369,6 +435,7 @@ static void test_random_walks(void **state)
         check_core(&b, &s, &before, s.committed - committed);
         check_way_home(&b);
         count_totals(&t, &b);
+        count_doubt(&t, &b, &before, &input);
         t.committed += s.committed - committed;
         t.failed += s.failed - failed;
         if (b.core.machine.state == WEFT_IDLE) {

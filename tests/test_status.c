@@ -75,7 +75,7 @@ static void states_events_conditions_and_outcomes_have_names(void **state)
                                          "commit", "fault",  "reset", "?"};
     static const char *const CONDITIONS[] = {"intact", "torn", "lost", "?"};
     static const char *const OUTCOMES[] = {"none",        "committed", "aborted",
-                                           "unconfirmed", "undecided", "?"};
+                                           "unconfirmed", "undecided", "in doubt", "?"};
 
     (void)state;
     for (int i = 0; i < 7; i++) {
@@ -87,7 +87,7 @@ static void states_events_conditions_and_outcomes_have_names(void **state)
     for (int i = 0; i < 4; i++) {
         assert_string_equal(weft_condition_name((weft_condition)i), CONDITIONS[i]);
     }
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         assert_string_equal(weft_outcome_name((weft_outcome)i), OUTCOMES[i]);
     }
     assert_string_equal(weft_state_name((weft_state)-1), "?");

@@ -33,7 +33,7 @@ Types ==
   /\ trainer.outcome \in {"none", "committed", "aborted", "undecided"}
   /\ trainer.base \in Versions
   /\ trainer.answered \subseteq trainer.member /\ trainer.member \subseteq trainer.known /\ trainer.known \subseteq Workers
-  /\ kept \subseteq Versions /\ pushes \in 0 .. Sessions /\ faults \in 0 .. MaxFaults
+  /\ kept \subseteq Versions /\ decided \subseteq Versions /\ pushes \in 0 .. Sessions /\ faults \in 0 .. MaxFaults
 
 \* A session's fields say what its state says.
 Consistent ==
@@ -59,6 +59,9 @@ VersionIsOutcome ==
   \A i \in Workers :
     LET own == {1} \cup {v \in Versions : told[i][v] = "committed"}
     IN worker[i].condition = "intact" => worker[i].version = CHOOSE v \in own : \A o \in own : o <= v
+
+\* Nobody commits what no trainer has decided to commit.
+CommitIsDecided == kept \subseteq decided
 
 \* The trainer's base is the first version or one that some worker has committed; what it tells its user is so.
 TrainerRight ==

@@ -24,7 +24,7 @@ CONSTANTS
   Kinds,          \* {"sparse", "baseline"} or a part of it
   Policies,       \* how a worker takes a baseline: {FALSE} staged, {TRUE} streamed, {FALSE, TRUE} either
   Transport,      \* "tcp": PAYLOAD carries the payload; "nccl": PAYLOAD says go, and a collective carries it
-  PeerResolution, \* TRUE: a worker in doubt asks its peers; FALSE: it goes back and says unconfirmed, as the C code does
+  PeerResolution, \* TRUE: addresses come with START, and a worker in doubt asks its peers; FALSE: it goes back, unconfirmed
   MaxFaults,      \* how many faults of the kinds in Counted
   Counted,        \* kinds of faults that are counted
   Free            \* kinds of faults that happen at any time, uncounted
@@ -39,10 +39,11 @@ VARIABLES
   trainer, \* the weft_trainer_core
   told,    \* what each worker's hooks have said of each session, in its present life
   kept,    \* versions that some worker has committed, in any life
+  decided, \* versions that a trainer has decided to commit, in any life
   pushes,  \* how many
   faults   \* how many may still come
 
-vars == <<worker, device, link, trainer, told, kept, pushes, faults>>
+vars == <<worker, device, link, trainer, told, kept, decided, pushes, faults>>
 
 Table == INSTANCE SessionTable
 
@@ -107,18 +108,20 @@ Reset(s) ==
 
 LoseWeights(s) == [s EXCEPT !.w.condition = "lost", !.w.version = Nothing]
 
-\* fault: the cause is recorded and the transport cancelled; then the undo runs, where something was written. A worker that
-\* has finished may be overruled by the trainer's own word only. A collective that runs has to be cancelled first, which takes
-\* its time, as an undo does.
-Fault(s, cause) ==
+\* fail: the cause is recorded and the transport cancelled; then the undo runs, where something was written. A collective
+\* that runs has to be cancelled first, which takes its time, as an undo does.
+Fail(s, cause, outcome) ==
   LET w == s.w
-      doubt == w.state = "finished" /\ cause # "aborted"
-      failed == Commit([s EXCEPT !.w.outcome = IF doubt THEN "unconfirmed" ELSE "aborted", !.w.cause = cause,
-                                 !.d.owes = "none"], "fault")
+      failed == Commit([s EXCEPT !.w.outcome = outcome, !.w.cause = cause, !.d.owes = "none"], "fault")
       undo == w.written /\ ~w.streamed
   IN IF undo \/ w.awaits = "transfer"
      THEN [failed EXCEPT !.w.awaits = "undo", !.d.owes = "undone", !.d.weights = IF undo THEN Nothing ELSE @]
      ELSE Reset(failed)
+
+\* fault: a worker that has finished may be overruled by the trainer's own word only.
+Fault(s, cause) ==
+  LET doubt == s.w.state = "finished" /\ cause # "aborted"
+  IN Fail(s, cause, IF doubt THEN "unconfirmed" ELSE "aborted")
 
 \* start_refusal, but for what no trainer sends.
 Refused(w, m) ==
@@ -189,14 +192,19 @@ OnSession(s, m) ==
 OnMessage(s, from, m) ==
   IF m.type = "START" THEN OnStart(s, from, m)
   ELSE IF s.w.state = "idle" \/ m.epoch # s.w.epoch THEN OnForeign(s, from, m)
-  ELSE IF s.w.awaits = "peers" THEN s  \* in doubt: the outcome is its peers' to tell
   ELSE IF s.w.owner # from THEN Answer(s, from, "FAILED", m.epoch, 0)
   ELSE IF ~CanFail(s.w.state) THEN s
+  ELSE IF s.w.awaits = "peers" /\ m.type # "ABORT" THEN s  \* in doubt: a commit is its peers' to tell
   ELSE OnSession(s, m)
 
-\* Who asks its peers, once it cannot hear from its trainer any more (PeerResolution).
-Doubts(w) == PeerResolution /\ w.state = "finished" /\ w.awaits = "decision"
-Ask(s) == [s EXCEPT !.w.awaits = "peers", !.w.owner = "nobody"]
+\* Who asks its peers, once it has waited long enough for its trainer: their addresses came with START.
+Doubts(w) == w.state = "finished" /\ w.awaits = "decision" /\ w.peers # {}
+
+\* go_back: nobody has committed, and nobody will.
+GoBack(s) == Fail(s, "fault", "aborted")
+
+\* ask: who is alone in its session knows it at once.
+Ask(s) == IF Cardinality(s.w.peers) = 1 THEN GoBack(s) ELSE [s EXCEPT !.w.awaits = "peers"]
 
 (***************************************************************************)
 (* A worker's actions                                                      *)
@@ -209,7 +217,7 @@ Becomes(i, s, left) ==
   /\ told' = [told EXCEPT ![i] = s.told]
   /\ kept' = kept \cup {v \in Versions : s.told[v] = "committed"}
   /\ link' = [link EXCEPT ![i] = [left EXCEPT !.up = IF left.there THEN @ \o s.out ELSE @]]
-  /\ UNCHANGED <<trainer, pushes>>
+  /\ UNCHANGED <<trainer, decided, pushes>>
 
 Deliver(i, type) ==
   \/ /\ link[i].down # <<>> /\ Head(link[i].down).type = type
@@ -265,7 +273,7 @@ Hangs(i) ==
   /\ worker[i].awaits = "transfer" /\ device[i].owes = "received"
   /\ Spend("hang")
   /\ device' = [device EXCEPT ![i].owes = "nothing, ever"]
-  /\ UNCHANGED <<worker, link, trainer, told, kept, pushes>>
+  /\ UNCHANGED <<worker, link, trainer, told, kept, decided, pushes>>
 
 \* VERIFIED: digest, bounds and order are checked, old values are kept. After the last update the content must be what was
 \* announced. A streamed baseline is in place by then.
@@ -319,9 +327,11 @@ WorkerDeadline(i) ==
 
 \* LINK_LOST at the worker's end: nobody is left to answer.
 OnLinkLost(s, from) ==
-  IF s.w.owner # from THEN s
-  ELSE IF Doubts(s.w) THEN Ask(s)
-  ELSE LET alone == [s EXCEPT !.w.owner = "nobody"] IN IF CanFail(s.w.state) THEN Fault(alone, "fault") ELSE alone
+  LET alone == [s EXCEPT !.w.owner = "nobody"]
+  IN IF s.w.owner # from THEN s
+     ELSE IF Doubts(s.w) THEN Ask(alone)
+     ELSE IF s.w.awaits = "peers" THEN alone
+     ELSE IF CanFail(s.w.state) THEN Fault(alone, "fault") ELSE alone
 
 WorkerLosesLink(i) ==
   /\ link[i].here
@@ -340,10 +350,10 @@ WorkerCrashes(i) ==
   /\ device' = [device EXCEPT ![i] = NewDevice]
   /\ told' = [told EXCEPT ![i] = [v \in Versions |-> "none"]]
   /\ link' = [link EXCEPT ![i] = [@ EXCEPT !.here = FALSE, !.half = FALSE, !.down = <<>>, !.past = <<>>]]
-  /\ UNCHANGED <<trainer, kept, pushes>>
+  /\ UNCHANGED <<trainer, kept, decided, pushes>>
 
 (***************************************************************************)
-(* Doubt, resolved by peers: design only, the C code does not have it      *)
+(* Doubt, resolved by peers: ASK and OUTCOME                               *)
 (***************************************************************************)
 
 \* What worker j says of worker i's epoch, in the session that leads to i's target. A worker tells of its newest epoch only.
@@ -354,31 +364,27 @@ Says(i, j) ==
 
 InDoubt(i) == worker[i].awaits = "peers"
 
-\* A peer has committed.
+\* OUTCOME committed: a peer has committed.
 LearnsCommitted(i) ==
-  /\ InDoubt(i) /\ \E j \in worker[i].peers \ {i} : Says(i, j) = "committed"
+  /\ InDoubt(i)
+  /\ \E j \in worker[i].peers \ {i} : Says(i, j) = "committed"
   /\ Becomes(i, Keep(At(i)), link[i])
   /\ UNCHANGED faults
 
-\* A peer has aborted, and knew that nobody could commit.
+\* OUTCOME aborted: a peer has aborted, and knew that nobody could commit.
 LearnsAborted(i) ==
-  /\ InDoubt(i) /\ \E j \in worker[i].peers \ {i} : Says(i, j) = "aborted"
-  /\ Becomes(i, Fault(At(i), "aborted"), link[i])
+  /\ InDoubt(i)
+  /\ \E j \in worker[i].peers \ {i} : Says(i, j) = "aborted"
+  /\ Becomes(i, GoBack(At(i)), link[i])
   /\ UNCHANGED faults
 
-\* A peer is in doubt as well. When all are, nobody will ever commit. One answer at a time: they are not of one moment.
+\* OUTCOME in doubt: when all are, nobody will ever commit. One answer at a time: they are not of one moment.
 LearnsOfDoubt(i) ==
   /\ InDoubt(i)
   /\ \E j \in worker[i].peers \ (worker[i].doubters \cup {i}) :
        /\ Says(i, j) = "in doubt"
        /\ LET s == [At(i) EXCEPT !.w.doubters = @ \cup {j}]
-          IN Becomes(i, IF s.w.doubters = s.w.peers \ {i} THEN Fault(s, "aborted") ELSE s, link[i])
-  /\ UNCHANGED faults
-
-\* There never was a peer.
-HasNoPeers(i) ==
-  /\ InDoubt(i) /\ worker[i].peers = {i}
-  /\ Becomes(i, Fault(At(i), "aborted"), link[i])
+          IN Becomes(i, IF s.w.doubters = s.w.peers \ {i} THEN GoBack(s) ELSE s, link[i])
   /\ UNCHANGED faults
 
 (***************************************************************************)
@@ -445,7 +451,7 @@ Advance(s) ==
          LET next == [s EXCEPT !.t.update = @ + 1] IN
          IF next.t.update < t.updates THEN Prepare(next)
          ELSE LET applying == TCommit(next, "apply") IN AskAll(applying, "apply", <<Frame(applying.t, "APPLY")>>)
-    [] t.phase = "apply" -> LET decided == TCommit(s, "applied") IN AskAll(decided, "commit", <<Frame(decided.t, "COMMIT")>>)
+    [] t.phase = "apply" -> LET finished == TCommit(s, "applied") IN AskAll(finished, "commit", <<Frame(finished.t, "COMMIT")>>)
     [] t.phase = "commit" -> EndDecided(s)
     [] t.phase = "abort" -> EndAborted(s)
 
@@ -500,6 +506,7 @@ Sent(links, out) == [i \in Workers |-> IF links[i].here THEN [links[i] EXCEPT !.
 TBecomes(s, links) ==
   /\ trainer' = s.t
   /\ link' = Sent(links, s.out)
+  /\ decided' = IF s.t.phase = "commit" THEN decided \cup {s.t.target} ELSE decided
   /\ UNCHANGED <<worker, device, told, kept>>
 
 Hear(i, type) ==
@@ -568,7 +575,7 @@ TrainerCrashes ==
   /\ Spend("trainer")
   /\ trainer' = NewTrainer
   /\ link' = [i \in Workers |-> [link[i] EXCEPT !.there = FALSE, !.up = <<>>]]
-  /\ UNCHANGED <<worker, device, told, kept, pushes>>
+  /\ UNCHANGED <<worker, device, told, kept, decided, pushes>>
 
 \* A connection is made, once the trainer's end knows that the last one is gone; the worker's end may not know it yet. The
 \* worker says what it holds.
@@ -582,7 +589,7 @@ Connect(i) ==
      /\ link' = [link EXCEPT ![i] = new]
      /\ worker' = [worker EXCEPT ![i].owner = IF @ = "now" THEN "past" ELSE @]
      /\ IF l.here THEN Spend("half") ELSE UNCHANGED faults
-     /\ UNCHANGED <<device, trainer, told, kept, pushes>>
+     /\ UNCHANGED <<device, trainer, told, kept, decided, pushes>>
 
 (***************************************************************************)
 (* The whole                                                               *)
@@ -595,6 +602,7 @@ Init ==
   /\ trainer = NewTrainer
   /\ told = [i \in Workers |-> [v \in Versions |-> "none"]]
   /\ kept = {}
+  /\ decided = {}
   /\ pushes = 0
   /\ faults = MaxFaults
 
@@ -607,7 +615,7 @@ IsHeard(i) ==
 Completes(i) == Validated(i) \/ Received(i) \/ Verified(i) \/ Written(i) \/ Undone(i)
 Errs(i) ==
   NotValidated(i) \/ NotReceived(i) \/ Hangs(i) \/ VerifiedWrong(i) \/ NotVerified(i) \/ NotWritten(i) \/ NotUndone(i)
-AsksPeers(i) == LearnsCommitted(i) \/ LearnsAborted(i) \/ LearnsOfDoubt(i) \/ HasNoPeers(i)
+AsksPeers(i) == LearnsCommitted(i) \/ LearnsAborted(i) \/ LearnsOfDoubt(i)
 
 Next ==
   \/ \E i \in Workers :

@@ -120,8 +120,16 @@ static void service(weft_net *net)
             weft_connection_service(at);
         }
     } while (net->closed);
-    for (weft_dialer *dialer = net->dialers; dialer != NULL; dialer = dialer->next) {
+    for (weft_endpoint *endpoint = net->endpoints; endpoint != NULL; endpoint = endpoint->next) {
+        weft_endpoint_service(net, endpoint);
+    }
+    weft_dialer *after = NULL;
+    for (weft_dialer *dialer = net->dialers; dialer != NULL; dialer = after) {
+        after = dialer->next;
         weft_dialer_service(dialer);
+        if (dialer->ended) {
+            weft_dialer_destroy(dialer);
+        }
     }
 }
 

@@ -53,6 +53,8 @@ struct addrinfo weft_address_hints(void);
 
 /* ---- endpoint ---- */
 
+struct weft_dialer;
+
 typedef struct weft_endpoint {
     struct weft_endpoint *next;
     weft_worker *worker; /* one of these two */
@@ -69,13 +71,18 @@ void weft_endpoint_release(weft_net *net, weft_endpoint *endpoint);
 void weft_endpoint_tick(weft_net *net, weft_endpoint *endpoint);
 uint64_t weft_endpoint_next_ns(const weft_endpoint *endpoint);
 bool weft_endpoint_in_session(const weft_endpoint *endpoint);
-weft_status weft_endpoint_link_open(weft_endpoint *endpoint, uint32_t *link);
+/* Opens the link of a connection that was accepted (dialer NULL) or made. */
+weft_status weft_endpoint_link_open(weft_endpoint *endpoint, const struct weft_dialer *dialer,
+                                    uint32_t *link);
 void weft_endpoint_link_close(weft_endpoint *endpoint, uint32_t link, weft_status status);
 weft_status weft_endpoint_link_status(const weft_endpoint *endpoint, uint32_t link);
 weft_status weft_endpoint_receive(weft_endpoint *endpoint, uint32_t link, const void *bytes,
                                   size_t length);
 size_t weft_endpoint_send(weft_endpoint *endpoint, uint32_t link, weft_span spans[WEFT_SPANS_MAX]);
 void weft_endpoint_sent(weft_endpoint *endpoint, uint32_t link, size_t length);
+
+/* Dials the peers that a worker in doubt wants to ask. */
+void weft_endpoint_service(weft_net *net, weft_endpoint *endpoint);
 
 /* ---- connection ---- */
 
@@ -84,8 +91,6 @@ typedef union weft_tcp { /* libuv's view of one handle from three sides */
     uv_stream_t stream;
     uv_tcp_t tcp;
 } weft_tcp;
-
-struct weft_dialer;
 
 typedef struct weft_connection {
     weft_tcp socket;
@@ -126,6 +131,8 @@ typedef struct weft_lookup { /* outlives its dialer if that goes while a resolve
 typedef struct weft_dialer {
     struct weft_dialer *next;
     weft_net *net;
+    uint32_t rank; /* of the peer that a worker in doubt asks, once; 0: a trainer's dialer */
+    bool ended;    /* such a one has had its connection, or could not make it */
     weft_endpoint *endpoint;
     weft_address address;
     weft_address_list list; /* what the address means, in the present attempt */
@@ -138,6 +145,9 @@ typedef struct weft_dialer {
 } weft_dialer;
 
 weft_dialer *weft_dialer_create(weft_net *net, weft_trainer *trainer, const weft_address *address);
+/* For one connection of a worker in doubt to the peer of this rank; ends by itself. */
+weft_dialer *weft_dialer_create_once(weft_net *net, weft_worker *worker, uint32_t rank,
+                                     const weft_address *address);
 /* Closes its connection, which closes the link, and frees it. */
 void weft_dialer_destroy(weft_dialer *dialer);
 weft_dialer *weft_dialer_find(weft_net *net, const weft_trainer *trainer, const char *address);

@@ -178,7 +178,9 @@ static int pump(weft_connection *connection)
 static void give_up(weft_connection *connection, weft_status status)
 {
     (void)pump(connection);
-    note(connection, weft_status_text(status));
+    if (status != WEFT_E_CANCELLED) { /* a peer was asked, and has answered */
+        note(connection, weft_status_text(status));
+    }
     weft_connection_close(connection, status);
 }
 
@@ -245,7 +247,8 @@ void weft_connection_start(weft_connection *connection)
     (void)uv_tcp_nodelay(&connection->socket.tcp, 1);
     (void)uv_tcp_keepalive(&connection->socket.tcp, 1, KEEPALIVE_S);
     weft_endpoint_tick(connection->net, connection->endpoint);
-    weft_status status = weft_endpoint_link_open(connection->endpoint, &connection->link);
+    weft_status status =
+        weft_endpoint_link_open(connection->endpoint, connection->dialer, &connection->link);
     if (status != WEFT_OK) {
         note(connection, weft_status_text(status));
         weft_connection_close(connection, status);

@@ -1,5 +1,6 @@
 /* Keeps a trainer connected to one address: looks the name up, tries what it stands for in turn,
- * and begins again after a pause whenever the connection is lost or cannot be made. */
+ * and begins again after a pause whenever the connection is lost or cannot be made. For a worker in
+ * doubt it does that once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,10 +10,11 @@
 #define BACKOFF_FIRST_MS 50u
 #define BACKOFF_MOST_MS  2000u
 
-weft_dialer *weft_dialer_create(weft_net *net, weft_trainer *trainer, const weft_address *address)
+static weft_dialer *create(weft_net *net, weft_worker *worker, weft_trainer *trainer,
+                           const weft_address *address)
 {
     weft_dialer *dialer = calloc(1, sizeof *dialer);
-    weft_endpoint *endpoint = dialer != NULL ? weft_endpoint_acquire(net, NULL, trainer) : NULL;
+    weft_endpoint *endpoint = dialer != NULL ? weft_endpoint_acquire(net, worker, trainer) : NULL;
     if (endpoint == NULL) {
         free(dialer);
         return NULL;
@@ -27,6 +29,21 @@ weft_dialer *weft_dialer_create(weft_net *net, weft_trainer *trainer, const weft
     }
     *end = dialer; /* in the order in which the user named them */
     net->changed = true;
+    return dialer;
+}
+
+weft_dialer *weft_dialer_create(weft_net *net, weft_trainer *trainer, const weft_address *address)
+{
+    return create(net, NULL, trainer, address);
+}
+
+weft_dialer *weft_dialer_create_once(weft_net *net, weft_worker *worker, uint32_t rank,
+                                     const weft_address *address)
+{
+    weft_dialer *dialer = create(net, worker, NULL, address);
+    if (dialer != NULL) {
+        dialer->rank = rank;
+    }
     return dialer;
 }
 
@@ -61,9 +78,14 @@ weft_dialer *weft_dialer_find(weft_net *net, const weft_trainer *trainer, const 
 
 /* ---- One attempt ---- */
 
-/* Every address of this attempt failed, or there was none. */
+/* Every address of this attempt failed, or there was none; or the connection is over. */
 static void pause_before_next(weft_dialer *dialer)
 {
+    if (dialer->rank != 0) {
+        dialer->ended = dialer->net->happened = true;
+        weft_worker_peer_failed(dialer->endpoint->worker, dialer->rank);
+        return;
+    }
     dialer->list.count = dialer->tried = 0;
     dialer->due_ns = weft_net_now_ns() + dialer->backoff_ms * NS_PER_MS;
     bool most = dialer->backoff_ms > BACKOFF_MOST_MS / 2;
@@ -144,7 +166,7 @@ void weft_dialer_service(weft_dialer *dialer)
 
 uint64_t weft_dialer_next_ns(const weft_dialer *dialer)
 {
-    bool busy = dialer->lookup != NULL || dialer->connection != NULL;
+    bool busy = dialer->lookup != NULL || dialer->connection != NULL || dialer->ended;
     return busy ? UINT64_MAX : dialer->due_ns;
 }
 

@@ -66,10 +66,18 @@ uint64_t weft_endpoint_next_ns(const weft_endpoint *endpoint)
                                     : weft_trainer_next_ns(endpoint->trainer);
 }
 
-weft_status weft_endpoint_link_open(weft_endpoint *endpoint, uint32_t *link)
+weft_status weft_endpoint_link_open(weft_endpoint *endpoint, const weft_dialer *dialer,
+                                    uint32_t *link)
 {
-    return endpoint->worker != NULL ? weft_worker_link_open(endpoint->worker, link)
-                                    : weft_trainer_link_open(endpoint->trainer, link);
+    if (endpoint->worker != NULL) {
+        return dialer == NULL ? weft_worker_link_open(endpoint->worker, link)
+                              : weft_worker_peer_open(endpoint->worker, dialer->rank, link);
+    }
+    weft_status status = weft_trainer_link_open(endpoint->trainer, link);
+    if (status == WEFT_OK && dialer != NULL) { /* too long for its peers' list: without one */
+        (void)weft_trainer_link_address(endpoint->trainer, *link, dialer->address.text);
+    }
+    return status;
 }
 
 void weft_endpoint_link_close(weft_endpoint *endpoint, uint32_t link, weft_status status)
@@ -106,5 +114,20 @@ void weft_endpoint_sent(weft_endpoint *endpoint, uint32_t link, size_t length)
         weft_worker_sent(endpoint->worker, link, length);
     } else {
         weft_trainer_sent(endpoint->trainer, link, length);
+    }
+}
+
+void weft_endpoint_service(weft_net *net, weft_endpoint *endpoint)
+{
+    uint32_t rank;
+    const char *text;
+    weft_address address;
+    while (weft_worker_peer_wanted(endpoint->worker, &rank, &text)) {
+        if (weft_address_parse(&address, text) != WEFT_OK || address.number == 0) {
+            weft_net_say(net, "\"%.300s\", where a peer should be asked, is no address", text);
+            weft_worker_peer_failed(endpoint->worker, rank);
+        } else if (weft_dialer_create_once(net, endpoint->worker, rank, &address) == NULL) {
+            weft_worker_peer_failed(endpoint->worker, rank);
+        }
     }
 }
