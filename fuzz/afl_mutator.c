@@ -47,7 +47,7 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size)
         memmove(data + at, data + at + 1, size - at - 1);
         return size - 1;
     }
-    data[at] = r % 4 == 2 ? (uint8_t)(r >> 40) : (uint8_t)(data[at] ^ (1u << (r >> 40) % 8));
+    data[at] = (uint8_t)(r % 4 == 2 ? r >> 40 : data[at] ^ (UINT64_C(1) << (r >> 40) % 8));
     return size;
 }
 

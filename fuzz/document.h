@@ -43,7 +43,7 @@ typedef struct document_words {
 } document_words;
 
 void document_begin(document *d, uint64_t seed);
-/* Below `below`, which is not 0. */
+/* Below `below`; 0 if that is 0. */
 uint64_t document_random(document *d, uint64_t below);
 /* One in so many. */
 int document_chance(document *d, uint64_t in);

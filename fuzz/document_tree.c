@@ -21,7 +21,7 @@ uint64_t document_random(document *d, uint64_t below)
 
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ (z >> 31)) % below;
+    return below > 0 ? (z ^ (z >> 31)) % below : 0;
 }
 
 int document_chance(document *d, uint64_t in)

@@ -22,12 +22,7 @@ static inline const weft_tensor *example_tensors(void)
         {"model.empty", WEFT_I32, 2, {0, 4}, &content},
         {"model.experts", WEFT_F8_E4M3, 2, {65536, 65536}, &content},
         {"0.weight", WEFT_I8, 1, {5}, &content},
-        {"model.gr\xc3\xb6\xc3\x9f"
-         "e",
-         WEFT_U8,
-         1,
-         {3},
-         &content},
+        {"model.gr\303\266\303\237e", WEFT_U8, 1, {3}, &content},
     };
 
     return tensors;

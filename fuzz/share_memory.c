@@ -6,10 +6,12 @@
 #include <string.h>
 
 /* The sanitizers' public interface (sanitizer/allocator_interface.h); absent without one. */
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): theirs to choose */
 __attribute__((weak)) int
 __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void *, size_t),
                                           void (*released)(const volatile void *));
 __attribute__((weak)) size_t __sanitizer_get_allocated_size(const volatile void *block);
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 static long live_blocks;
 static size_t live_bytes, peak_bytes;
