@@ -7,10 +7,13 @@
 
 #include "model.h"
 
-static inline weft_model *example_model_create(void)
+#define EXAMPLE_TENSORS 9u
+
+/* In the order of model.yaml. */
+static inline const weft_tensor *example_tensors(void)
 {
     static char content;
-    static const weft_tensor tensors[] = {
+    static const weft_tensor tensors[EXAMPLE_TENSORS] = {
         {"model.embed.weight", WEFT_BF16, 2, {16, 8}, &content},
         {"model.norm.weight", WEFT_F32, 1, {8}, &content},
         {"model.head.weight", WEFT_F16, 3, {4, 2, 2}, &content},
@@ -19,20 +22,21 @@ static inline weft_model *example_model_create(void)
         {"model.empty", WEFT_I32, 2, {0, 4}, &content},
         {"model.experts", WEFT_F8_E4M3, 2, {65536, 65536}, &content},
         {"0.weight", WEFT_I8, 1, {5}, &content},
-        {"model.gr\xc3\xb6\xc3\x9f"
-         "e",
-         WEFT_U8,
-         1,
-         {3},
-         &content},
+        {"model.gr\303\266\303\237e", WEFT_U8, 1, {3}, &content},
     };
+
+    return tensors;
+}
+
+static inline weft_model *example_model_create(void)
+{
     weft_model *model;
 
     if (weft_model_create(&model, NULL) != WEFT_OK) {
         abort();
     }
-    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
-        if (weft_model_add(model, &tensors[i]) != WEFT_OK) {
+    for (size_t i = 0; i < EXAMPLE_TENSORS; i++) {
+        if (weft_model_add(model, &example_tensors()[i]) != WEFT_OK) {
             abort();
         }
     }
