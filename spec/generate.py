@@ -123,6 +123,22 @@ def session_table(spec):
     return "\n".join(lines)
 
 
+def session_contract(spec):
+    lines = ["/* " + NOTE % "session.yaml", " *", " * The table once more, row by row, in the language of the proofs (ACSL): spec/proofs.md. */",
+             "#ifndef WEFT_SESSION_CONTRACT_H", "#define WEFT_SESSION_CONTRACT_H", "", '#include "weft_states.h"', "",
+             "/* -1: there is no such row. */", "/*@ logic integer session_next(integer state, integer event) ="]
+    rows = [(state, row["event"], row["to"]) for row in spec["transitions"] for state in row["from"]]
+    lines += ["      state == WEFT_%s && event == WEFT_EVENT_%s ? WEFT_%s :" % (s.upper(), e.upper(), to.upper()) for s, e, to in rows]
+    lines += ["      -1;", "", "    predicate is_state(integer state) = 0 <= state < WEFT_STATE_COUNT;", "",
+              "    // From everywhere a fault and a reset lead to idle.",
+              "    lemma fault_then_reset:",
+              "      \\forall integer state; is_state(state) && state != WEFT_%s ==>" % spec["initial"].upper(),
+              "        session_next(state == WEFT_FAILED ? state : session_next(state, WEFT_EVENT_FAULT),",
+              "                     WEFT_EVENT_RESET) == WEFT_%s;" % spec["initial"].upper(),
+              "@*/"]
+    return "\n".join(lines + ["", "#endif", ""])
+
+
 def names_table(spec):
     lines = ["/* " + NOTE % "session.yaml" + " */", "#ifndef WEFT_SESSION_NAMES_H", "#define WEFT_SESSION_NAMES_H", "",
              '#include "weft_states.h"', "", "static const char *const STATE_NAMES[WEFT_STATE_COUNT] = {"]
@@ -305,6 +321,7 @@ def products():
         "src/weft_states.h": states_header(session),
         "src/session_table.h": session_table(session),
         "src/session_names.h": names_table(session),
+        "src/session_contract.h": session_contract(session),
         "tla/SessionTable.tla": session_tla(session),
         "spec/session.dot": session_dot(session),
         "src/frame_messages.h": frame_header(frames),
