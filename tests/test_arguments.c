@@ -1,6 +1,6 @@
-/* What no function takes: handles and places for results that are not there, configurations in which
- * one thing is wrong. Each is refused with INVALID_ARGUMENT, or UNKNOWN_LINK where a link is asked
- * for, and nothing changes. */
+/* What no function takes: handles and places for results that are not there, configurations in
+ * which one thing is wrong. Each is refused with INVALID_ARGUMENT, or UNKNOWN_LINK where a link is
+ * asked for, and nothing changes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
