@@ -617,6 +617,19 @@ static void test_nobody_confirms_until_the_deadline(void **state)
     assert_did(&b, "drop(STALE_EPOCH)");
 }
 
+/* What no engine gives, but a wrong one might. */
+static void test_what_is_no_input(void **state)
+{
+    bench b;
+
+    (void)state;
+    reach(&b, WEFT_PHASE_PAYLOAD);
+    weft_trainer_core before = b.core;
+    trainer_bench_step(&b, (weft_input){.type = WEFT_INPUT_STOP + 1});
+    assert_int_equal(b.actions.count, 0);
+    assert_memory_equal(&b.core, &before, sizeof before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -642,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_all_deny_the_commit),
         cmocka_unit_test(test_hello_with_an_impossible_epoch),
         cmocka_unit_test(test_nobody_confirms_until_the_deadline),
+        cmocka_unit_test(test_what_is_no_input),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

@@ -264,6 +264,45 @@ static void test_compose_hello(void **state)
     assert_int_equal(hello.tail, 0);
 }
 
+/* What neither an engine nor a peer gives, but a wrong one might. */
+static void test_what_is_no_input(void **state)
+{
+    (void)state;
+    for (int at = AT_IDLE; at < STAGES; at++) {
+        bench b;
+        bench_reach(&b, (stage)at);
+        weft_worker_core before = b.core;
+        bench_step(&b, (weft_input){.type = WEFT_INPUT_STOP + 1});
+        assert_int_equal(b.actions.count, 0);
+        assert_memory_equal(&b.core, &before, sizeof before);
+    }
+}
+
+static void test_a_message_of_no_type(void **state)
+{
+    bench b;
+
+    (void)state;
+    assert_false(weft_message_known(0));
+    bench_reach(&b, AT_PAYLOAD);
+    bench_hear(&b, bench_plain((weft_message_type)0));
+    bench_assert_did(&b, "->failed cancel ->idle release FAILED(UNEXPECTED_MESSAGE):0 "
+                         "failed(UNEXPECTED_MESSAGE)");
+}
+
+/* An idle worker has no owner: the number that stands for none names no link either. */
+static void test_no_link_is_lost_while_idle(void **state)
+{
+    bench b;
+
+    (void)state;
+    bench_begin(&b);
+    weft_worker_core before = b.core;
+    bench_lose(&b, WEFT_LINK_NONE, WEFT_E_LINK_CLOSED);
+    assert_int_equal(b.actions.count, 0);
+    assert_memory_equal(&b.core, &before, sizeof before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +318,9 @@ int main(void)
         cmocka_unit_test(test_failing_results),
         cmocka_unit_test(test_results_that_are_not_awaited),
         cmocka_unit_test(test_compose_hello),
+        cmocka_unit_test(test_what_is_no_input),
+        cmocka_unit_test(test_a_message_of_no_type),
+        cmocka_unit_test(test_no_link_is_lost_while_idle),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

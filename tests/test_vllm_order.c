@@ -237,6 +237,31 @@ static void test_usage(void **state)
     end(s);
 }
 
+/* A plan of nothing is sent by not sending; a transport that refuses has sent nothing, and says so. */
+static void test_nothing_is_sent(void **state)
+{
+    scene *s = begin();
+    const char *info;
+    size_t length;
+    (void)state;
+    join(s);
+    assert_int_equal(weft_trainer_vllm_plan(s->trainer, WEFT_SPARSE, 2, &info, &length), WEFT_OK);
+    assert_null(info);
+    assert_int_equal(weft_trainer_vllm_send(s->trainer), WEFT_OK);
+    assert_int_equal(weft_trainer_vllm_poll(s->trainer), WEFT_OK);
+    assert_int_equal(weft_trainer_vllm_end(s->trainer, true), WEFT_OK);
+    test_model_change(&s->random, s->current, 100);
+    s->collective.refuses = 0;
+    assert_int_equal(weft_trainer_vllm_plan(s->trainer, WEFT_SPARSE, 3, &info, &length), WEFT_OK);
+    assert_int_equal(weft_trainer_vllm_send(s->trainer), WEFT_E_COLLECTIVE);
+    assert_int_equal(weft_trainer_vllm_poll(s->trainer), WEFT_E_COLLECTIVE);
+    assert_int_equal(weft_trainer_vllm_end(s->trainer, true), WEFT_E_WRONG_STATE);
+    assert_int_equal(weft_trainer_vllm_end(s->trainer, false), WEFT_OK);
+    assert_false(test_model_equal(s->base, s->current));
+    collective_mend(&s->collective);
+    end(s);
+}
+
 /* Left while the other rank is missing. */
 static void test_leave(void **state)
 {
@@ -256,9 +281,9 @@ static void test_leave(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_updates),      cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_nobody_sends), cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_leave),
+        cmocka_unit_test(test_updates),         cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_nobody_sends),    cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_nothing_is_sent), cmocka_unit_test(test_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -160,9 +160,11 @@ static int milliseconds_until(uint64_t then_ns)
     return left_ms < INT_MAX ? (int)left_ms : INT_MAX;
 }
 
+/* The wait is over, also where it has not begun: when the time went by before uv_run looked at the
+ * clock, libuv up to 1.44 calls this first, and would then wait for ever. */
 static void on_timer(uv_timer_t *timer)
 {
-    (void)timer; /* that it woke the loop is all it is for */
+    uv_stop(timer->loop);
 }
 
 /* Lets libuv wait for so long, and run its callbacks. */
