@@ -102,7 +102,7 @@ static inline void script_frame(script *s, weft_message *message, const void *ta
         return; /* a session without an end is a session too */
     }
     uint32_t length = weft_frame_encode_head(message, s->bytes + at);
-    if (message->tail > 0) {
+    if (tail != NULL && message->tail > 0) {
         memcpy(s->bytes + at + length, tail, message->tail);
     }
     s->begin[++s->frames] = at + length + message->tail;
