@@ -415,8 +415,8 @@ def coverage(names):
 
 def presets(options):
     """What must be built for these arguments."""
-    if options.coverage:
-        return ["coverage"]
+    if options.coverage or options.oracle:
+        return ["coverage"] if options.coverage else ["test"]
     if options.minimize:
         return ["fuzz-libfuzzer"]
     return {"afl": ["fuzz-afl", "fuzz-cmplog"], "libfuzzer": ["fuzz-libfuzzer"]}[options.engine]
@@ -433,6 +433,7 @@ def main():
     parser.add_argument("--release", action="store_true", help="one harness after the other, on all cores")
     parser.add_argument("--minimize", action="store_true", help="make corpora of what corpora and last runs have")
     parser.add_argument("--coverage", action="store_true", help="what seeds and corpora reach of src/")
+    parser.add_argument("--oracle", action="store_true", help="100,000 documents, read by the C code and by oracle.py")
     parser.add_argument("--presets", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that fuzzers do not outlive this
@@ -448,6 +449,8 @@ def main():
         minimize(names)
     elif options.coverage:
         coverage(names)
+    elif options.oracle:
+        sys.exit(subprocess.run([sys.executable, "-B", HERE / "oracle.py"], check=False).returncode)
     elif options.planted:
         planted(names, options)
     else:

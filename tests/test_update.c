@@ -534,6 +534,10 @@ static void test_size_overflow(void **state)
 {
     static const char fits[] = "names: [a, b]\ndtype_names: [int8, int8]\n"
                                "shapes: [[9223372036854775808], [9223372036854775800]]\n";
+    /* Nothing has no size, wherever the 0 stands. */
+    static const char empty[] = "names: [a, b]\ndtype_names: [int64, int64]\n"
+                                "shapes: [[4294967296, 4294967296, 0], [0, 4294967296, "
+                                "4294967296]]\n";
 
     (void)state;
     refused(
@@ -548,6 +552,7 @@ static void test_size_overflow(void **state)
             "[9223372036854775808]]\n",
             NULL, WEFT_E_SIZE_OVERFLOW, 3, 9);
     assert_int_equal(answer(fits, strlen(fits), NULL, NULL), WEFT_OK);
+    assert_int_equal(answer(empty, strlen(empty), NULL, NULL), WEFT_OK);
 }
 
 static void test_payload_budget(void **state)
