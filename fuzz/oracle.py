@@ -92,9 +92,6 @@ def scalar_from_event(event, text):
         raise Refused("NUL")
     if len(written.encode()) > SCALAR_MAX:
         raise Refused("a scalar is too long as written")
-    at_end = event.end_mark.index == len(text) and not text.endswith(("\r", "\n"))
-    if at_end and event.style in ("|", ">") and not re.match(r"[|>][0-9]?-", written):
-        return Node("quoted", event.value + "\n")  # metadata.md, "Values"
     return Node("quoted" if event.style else "plain", event.value)
 
 
@@ -143,6 +140,8 @@ ODD_CHARACTERS = re.compile("[\x85\u2028\u2029\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9
 def from_yaml(text):
     if ODD_CHARACTERS.search(text):
         raise NotJudged("line breaks or control characters of YAML 1.1")
+    if not text.endswith(("\n", "\r")):
+        text += "\n"  # metadata.md: the last line has a line break
     try:
         events = list(yaml.parse(text, Loader=yaml.Loader))
     except yaml.YAMLError as error:

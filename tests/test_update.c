@@ -555,6 +555,20 @@ static void test_size_overflow(void **state)
     assert_int_equal(answer(empty, strlen(empty), NULL, NULL), WEFT_OK);
 }
 
+/* A block scalar on the last line has its line break, written or not, unless it is left out. */
+static void test_last_line(void **state)
+{
+#define LAST "names: [model.mask]\ndtype_names: [bool]\nshapes: [[100]]\nupdate_kind: "
+
+    (void)state;
+    refused(LAST "|\n  dense", NULL, WEFT_E_META_UNSUPPORTED, 5, 1);
+    refused(LAST ">\n  dense", NULL, WEFT_E_META_UNSUPPORTED, 5, 1);
+    refused(LAST ">+\n  dense", NULL, WEFT_E_META_UNSUPPORTED, 5, 1);
+    refused(LAST ">+\n  dense\n", NULL, WEFT_E_META_UNSUPPORTED, 5, 1);
+    assert_int_equal(answer(LAST ">-\n  dense", strlen(LAST ">-\n  dense"), NULL, NULL), WEFT_OK);
+#undef LAST
+}
+
 static void test_payload_budget(void **state)
 {
     static const char vllm[] =
@@ -852,6 +866,7 @@ int main(void)
         cmocka_unit_test(test_name_length),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_size_overflow),
+        cmocka_unit_test(test_last_line),
         cmocka_unit_test(test_payload_budget),
         cmocka_unit_test(test_hostile_documents),
         cmocka_unit_test(test_memory_is_bounded),
