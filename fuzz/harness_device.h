@@ -28,6 +28,22 @@ typedef struct fuzz_device {
     fuzz_pending pending[FUZZ_PENDING_MAX];
 } fuzz_device;
 
+/* The host does the work. The planted bug: its check of the indices is off by one. */
+static inline weft_status fuzz_device_run(const fuzz_pending *p)
+{
+    const weft_device *host = weft_device_host();
+#ifdef WEFT_PLANTED_BUG
+    weft_segment segments[FUZZ_TENSORS];
+    for (size_t i = 0; i < p->count; i++) {
+        segments[i] = p->segments[i];
+        segments[i].elements += segments[i].indices != NULL ? 1u : 0;
+    }
+    return host->submit(host, p->operation, segments, p->count, p->result);
+#else
+    return host->submit(host, p->operation, p->segments, p->count, p->result);
+#endif
+}
+
 static inline void fuzz_device_flush(fuzz_device *device)
 {
     const weft_device *host = weft_device_host();
@@ -35,8 +51,7 @@ static inline void fuzz_device_flush(fuzz_device *device)
         const fuzz_pending *p = &device->pending[i];
         if (p->operation == 0) {
             (void)host->submit_payload_digest(host, p->bytes, p->length, p->offset, p->result);
-        } else if (host->submit(host, p->operation, p->segments, p->count, p->result) != WEFT_OK ||
-                   device->bad) {
+        } else if (fuzz_device_run(p) != WEFT_OK || device->bad) {
             p->result->status = WEFT_E_DEVICE_FAILED;
             device->bad = false;
         }

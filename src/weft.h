@@ -72,7 +72,9 @@ extern "C" {
 #define WEFT_DOCUMENT_MAX (UINT64_C(64) << 20) /* bytes of a document */
 #define WEFT_DEPTH_MAX    8u                   /* nesting of a document */
 #define WEFT_UPDATES_MAX  65536u               /* updates of a session */
+#ifndef WEFT_WORKERS_MAX                       /* a build of the library may lower it */
 #define WEFT_WORKERS_MAX  4096u                /* workers of a trainer */
+#endif
 #define WEFT_LINKS_MAX    16u                  /* trainers that may be connected to one worker */
 #define WEFT_TEXT_MAX     400u                 /* bytes of an error's sentence */
 
