@@ -24,6 +24,7 @@ typedef struct fuzz_device {
     bool bad;     /* the next operation is done, and says that it failed */
     bool going;   /* the next poll finds that it is gone, for ever */
     bool gone;
+    bool failed; /* once, in whatever way */
     uint32_t count;
     fuzz_pending pending[FUZZ_PENDING_MAX];
 } fuzz_device;
@@ -54,6 +55,7 @@ static inline void fuzz_device_flush(fuzz_device *device)
         } else if (fuzz_device_run(p) != WEFT_OK || device->bad) {
             p->result->status = WEFT_E_DEVICE_FAILED;
             device->bad = false;
+            device->failed = true;
         }
     }
     device->count = 0;
@@ -63,6 +65,7 @@ static inline weft_status fuzz_device_begin(fuzz_device *device, const fuzz_pend
 {
     if (device->gone || device->refuses) {
         device->refuses = false;
+        device->failed = true;
         return WEFT_E_DEVICE_FAILED;
     }
     fuzz_expect(device->count < FUZZ_PENDING_MAX);
