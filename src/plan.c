@@ -144,7 +144,7 @@ static void make_segments(weft_plan *plan, const weft_plan_request *request)
             index_bytes += index_section(&plan->segments[plan->segment_count - 1]);
         }
     }
-    if (plan->kind == WEFT_SPARSE) {
+    if (plan->kind == WEFT_SPARSE && plan->segment_count > 0) { /* otherwise there is no payload */
         const uint8_t *index = plan->difference.payload, *value = index + index_bytes;
         for (size_t i = 0; i < plan->segment_count; i++) {
             plan->segments[i].indices = index;

@@ -215,6 +215,8 @@ void weft_trainer_compose(const weft_trainer_core *core, const weft_action *acti
 /* The base is another one by now: receivers that know nothing of this protocol hold it. Only when
  * idle. */
 void weft_trainer_core_rebase(weft_trainer_core *core, uint64_t version, uint64_t digest);
+/* What the push in doubt would have led to is not here any more: no HELLO can confirm it. */
+void weft_trainer_core_forget_doubt(weft_trainer_core *core);
 /* How many workers a push would reach now. */
 uint32_t weft_trainer_core_known(const weft_trainer_core *core);
 

@@ -124,6 +124,7 @@ static void do_transition(weft_worker *worker, const weft_action *action, const 
     const weft_transition *transition = &action->transition;
     if (transition->event == WEFT_EVENT_FAULT) {
         describe(worker, (weft_status)action->status, input);
+        worker->fault = worker->detail;
     }
     weft_device_mark_state(worker->device, &worker->state_range, "worker",
                            (weft_state)transition->to);
@@ -133,8 +134,9 @@ static void do_transition(weft_worker *worker, const weft_action *action, const 
 static void do_send(weft_worker *worker, const weft_action *action, const weft_input *input)
 {
     bool failed = action->message == WEFT_MESSAGE_FAILED;
-    if (failed &&
-        input->type != WEFT_INPUT_UNDONE) { /* the cause is older than the undo, and described */
+    /* The session's cause was described when it was found; others may have been refused since. */
+    bool own = action->link == worker->before.owner && action->epoch == worker->before.epoch;
+    if (failed && !own) {
         describe(worker, (weft_status)action->status, input);
     }
     if (action->link == WEFT_LINK_LOCAL) {
@@ -143,7 +145,8 @@ static void do_send(weft_worker *worker, const weft_action *action, const weft_i
     }
     weft_message message;
     weft_worker_compose(&worker->core, action, &message);
-    weft_link_put(worker->links[action->link], &message, failed ? worker->detail.text : NULL);
+    const char *text = own ? worker->fault.text : worker->detail.text;
+    weft_link_put(worker->links[action->link], &message, failed ? text : NULL);
     weft_worker_trace(worker, WEFT_TRACE_SENT, action->link, &message, (weft_status)action->status);
 }
 
@@ -303,6 +306,7 @@ static void do_committed(weft_worker *worker)
 static void do_failed(weft_worker *worker)
 {
     worker->info.sessions_failed++;
+    worker->detail = worker->fault;
     if (worker->hooks.failed != NULL) {
         worker->hooks.failed(worker->hooks.context, &worker->detail);
     }

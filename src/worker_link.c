@@ -63,6 +63,9 @@ weft_status weft_worker_link_close(weft_worker *worker, uint32_t link, weft_stat
 
 static void on_message(weft_worker *worker, uint32_t link, const weft_link_item *item)
 {
+    if (worker->taking == link) { /* the tail before it was let in; its own may be refused */
+        worker->taking = WEFT_LINK_NONE;
+    }
     if (item->message->type == WEFT_MESSAGE_PING) {
         weft_message pong = {.type = WEFT_MESSAGE_PONG};
         weft_link_put(worker->links[link], &pong, NULL);

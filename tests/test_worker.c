@@ -325,6 +325,51 @@ static void fail_with_document(const char *find, const char *replacement, weft_s
     fixture_destroy(f);
 }
 
+/* A frame of an epoch that is over, between two pieces of what the session takes: it is dropped,
+ * and so is its tail, wherever that says that it belongs. */
+static void say_stale(fixture *f, weft_message_type type, uint64_t offset)
+{
+    uint8_t tail[24] = {0};
+    weft_message stale = {
+        .type = (uint8_t)type, .epoch = f->epoch - 1, .offset = offset, .tail = sizeof tail};
+    assert_int_equal(fixture_say(f, &stale, tail), WEFT_OK);
+    assert_int_equal(f->answer.type, 0);
+}
+
+static void say_piece(fixture *f, weft_message_type type, const void *bytes, size_t begin,
+                      size_t end)
+{
+    weft_message piece = {
+        .type = (uint8_t)type, .epoch = f->epoch, .offset = begin, .tail = (uint32_t)(end - begin)};
+    assert_int_equal(fixture_say(f, &piece, (const uint8_t *)bytes + begin), WEFT_OK);
+}
+
+static void test_stale_pieces_between_pieces(void **state)
+{
+    (void)state;
+    static const uint64_t OFFSETS[] = {0, 8, 500, UINT64_C(1) << 40};
+    fixture *f = fixture_create(WEFT_BASELINE_AUTO, 1 << 20);
+    for (size_t i = 0; i < sizeof OFFSETS / sizeof *OFFSETS; i++) {
+        f->epoch = 2 + i;
+        fixture_make_payload(f);
+        fixture_go(f, UPDATED);
+        say_piece(f, WEFT_MESSAGE_DOCUMENT, f->document, 0, 50);
+        say_stale(f, WEFT_MESSAGE_DOCUMENT, OFFSETS[i]);
+        say_stale(f, WEFT_MESSAGE_PAYLOAD, OFFSETS[i]);
+        say_piece(f, WEFT_MESSAGE_DOCUMENT, f->document, 50, f->document_length);
+        assert_int_equal(f->answer.type, WEFT_MESSAGE_READY);
+        say_piece(f, WEFT_MESSAGE_PAYLOAD, f->payload, 0, 8);
+        say_stale(f, WEFT_MESSAGE_PAYLOAD, OFFSETS[i]);
+        fixture_say_plain(f, WEFT_MESSAGE_PING);
+        say_piece(f, WEFT_MESSAGE_PAYLOAD, f->payload, 8, 24);
+        assert_int_equal(f->answer.type, WEFT_MESSAGE_STAGED);
+        fixture_say_plain(f, WEFT_MESSAGE_ABORT);
+        fixture_check_old(f);
+    }
+    fixture_check_next_commits(f);
+    fixture_destroy(f);
+}
+
 static void test_document_against_session(void **state)
 {
     (void)state;
@@ -401,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_base_mismatch),
         cmocka_unit_test(test_second_trainer),
         cmocka_unit_test(test_pieces_out_of_place),
+        cmocka_unit_test(test_stale_pieces_between_pieces),
         cmocka_unit_test(test_document_against_session),
         cmocka_unit_test(test_vllm_document_of_other_kind),
         cmocka_unit_test(test_document_length),

@@ -346,6 +346,32 @@ static void test_undo_that_does_not_end(void **state)
     fixture_destroy(f);
 }
 
+/* While the device undoes, another trainer is refused; what the session failed with is told all the
+ * same. */
+static void test_refusal_while_the_device_undoes(void **state)
+{
+    (void)state;
+    failing_device device = {.fails = WEFT_DEVICE_ROLLBACK, .slow = true};
+    fixture *f = create_with_device(&device);
+    uint32_t own = f->link;
+    fixture_go(f, APPLIED);
+    fixture_say_plain(f, WEFT_MESSAGE_APPLY); /* it is applied already */
+    assert_int_equal(fixture_state_of(f), WEFT_FAILED);
+    fixture_open_link(f);
+    weft_message start = fixture_start_message(f);
+    start.epoch = 9;
+    assert_int_equal(fixture_say(f, &start, NULL), WEFT_OK);
+    assert_int_equal((weft_status)f->answer.code, WEFT_E_BUSY);
+    f->link = own;
+    while (fixture_state_of(f) != WEFT_IDLE) {
+        weft_worker_tick(f->worker, f->now_ns);
+    }
+    fixture_listen_to_worker(f);
+    fixture_check_failed(f, WEFT_E_UNEXPECTED_MESSAGE);
+    assert_non_null(strstr(f->text, "APPLY"));
+    fixture_destroy(f);
+}
+
 static void wait_for_undo(const weft_device *device, const weft_segment *segments)
 {
     (void)device;
@@ -545,6 +571,7 @@ int main(void)
         cmocka_unit_test(test_device_gone_while_verifying),
         cmocka_unit_test(test_slow_device_is_polled),
         cmocka_unit_test(test_undo_that_does_not_end),
+        cmocka_unit_test(test_refusal_while_the_device_undoes),
         cmocka_unit_test(test_destroyed_while_the_device_undoes),
         cmocka_unit_test(test_every_allocation_fails_once),
         cmocka_unit_test(test_nothing_is_allocated_after_ready),
