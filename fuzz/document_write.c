@@ -48,7 +48,8 @@ static int is_json(const writer *w)
 /* Where any white space may stand. */
 static void put_space(writer *w, int wanted)
 {
-    static const char *const spaces[] = {" ", "\t", "\n", "\r\n", "\r", "  "};
+    /* A tab is rare in YAML: other parsers than ours stumble over it, and could not be compared. */
+    static const char *const spaces[] = {" ", "\n", "\r\n", "\r", "  ", "\t"};
 
     if (w->space == 0 || (w->space == 1 && wanted)) {
         put(w, w->space == 1 ? " " : "");
@@ -57,7 +58,7 @@ static void put_space(writer *w, int wanted)
     if (w->space < 2 || !document_chance(w->d, 4)) {
         return;
     }
-    put(w, spaces[document_random(w->d, 6)]);
+    put(w, spaces[document_random(w->d, is_json(w) || document_chance(w->d, 32) ? 6 : 5)]);
     if (document_chance(w->d, 64)) {
         put_repeated(w, " ", 200 + document_random(w->d, 64));
     }
@@ -192,7 +193,9 @@ static void put_flow_items(writer *w, const document_node *node, unsigned depth)
             put_space(w, any);
             if (node->kind == DOCUMENT_MAPPING) {
                 put_key(w, n->key != NULL ? n->key : "x");
-                put_space(w, 0);
+                if (is_json(w) || document_chance(w->d, 16)) {
+                    put_space(w, 0);
+                }
                 put(w, ":");
                 put_space(w, 1);
                 put(w, is_json(w) || w->space != 0 ? "" : " ");

@@ -65,6 +65,17 @@ static inline uint8_t *fuzz_block(fuzz_input *in, size_t *length)
     return block;
 }
 
+/* Records of fuzz_worker_frames and fuzz_trainer_frames that record.c writes: places in their
+ * tables. */
+enum {
+    FUZZ_WORKER_RAW = 3, /* length (2 bytes), bytes */
+    FUZZ_TRAINER_PUSH = 1,
+    FUZZ_TRAINER_RAW = 6,
+    FUZZ_TRAINER_ABORT = 7
+};
+#define FUZZ_FIRST_VERSION 3u
+#define FUZZ_TIMEOUT_MS    1000u
+
 /* ---- memory ---- */
 
 typedef struct fuzz_memory {

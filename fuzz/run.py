@@ -6,6 +6,7 @@ with fuzz/dictionaries/NAME.dict and the mutator of mutate_NAME.c where they exi
 and nothing else."""
 import argparse
 import collections
+import hashlib
 import json
 import os
 import pathlib
@@ -15,11 +16,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 HERE = ROOT / "fuzz"
-BUILD = ROOT / "build"
+BUILD = ROOT / "build"  # --build says another
 WORK = BUILD / "fuzz-run"  # what runs find: NAME/ENGINE/...
 # Seeds that lie elsewhere, because they are more than seeds.
 OTHER_SEEDS = {"metadata": ["spec/examples/valid", "spec/examples/invalid"]}
@@ -93,6 +95,23 @@ def tail(path, lines):
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
+def processor_seconds(roots):
+    """User and system time of these processes and all below them: what a core really gave, however many wanted it."""
+    rows = {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended
+            continue
+        rows[int(path.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])))  # parent; its own time and its dead children's
+    total = 0
+    for pid, (parent, ticks) in rows.items():
+        while pid not in roots and parent in rows:
+            pid, parent = parent, rows[parent][0]
+        total += ticks if pid in roots else 0
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 # ---- the two fuzzers --------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +128,7 @@ class Job:
         self.program = program(self.engine, name, self.planted)
         self.started = time.monotonic()
         self.ended = None
+        self.core_s, self.sampled = 0.0, 0.0
         self.listeners = []
         self.processes = [self.start(number, processes) for number in range(processes)]
 
@@ -119,6 +139,12 @@ class Job:
 
     def elapsed(self):
         return (self.ended or time.monotonic()) - self.started
+
+    def sample(self):
+        """Processor time so far; the last second's is lost."""
+        if time.monotonic() - self.sampled > 1:
+            self.sampled = time.monotonic()
+            self.core_s = max(self.core_s, processor_seconds({process.pid for process in self.processes}))
 
     def stop(self):
         for process in self.processes:
@@ -134,6 +160,7 @@ class Job:
     def finished(self):
         """One crash is enough, but for a release: then the others run on."""
         if self.ended is None:
+            self.sample()
             stats = self.stats()
             over = all(process.poll() is not None for process in self.processes)
             stuck = self.elapsed() > self.seconds + START_S
@@ -169,7 +196,8 @@ class AflJob(Job):
             environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = str(mutator)
         if not self.options.release:
             environment["AFL_BENCH_UNTIL_CRASH"] = "1"
-        arguments = ["afl-fuzz", "-i", "seeds", "-o", "out", "-M" if number == 0 and processes > 1 else "-S", f"fuzzer{number}",
+        tool = BUILD / "tools" / "afl-fuzz"  # of a pack
+        arguments = [str(tool) if tool.exists() else "afl-fuzz", "-i", "seeds", "-o", "out", "-M" if number == 0 and processes > 1 else "-S", f"fuzzer{number}",
                      "-V", str(self.seconds), "-m", "none", "-t", str(TIMEOUT_MS), "-G", str(LENGTH_MAX)]
         if self.options.seed is not None:
             arguments += ["-s", str(self.options.seed + number)]
@@ -177,6 +205,8 @@ class AflJob(Job):
             arguments += ["-x", str(dictionary)]
         if number % 2 == 0:  # every second process is enough to learn from comparisons
             arguments += ["-c", str(program("cmplog", self.name, self.planted))]
+        if tool.exists():
+            environment["LD_LIBRARY_PATH"] = str(tool.parent)
         return self.spawn([*arguments, "--", str(self.program)], number, environment)
 
     def said(self, number):
@@ -309,10 +339,10 @@ def show_findings(job):
 
 def table(jobs):
     """In Markdown, as it stands in README.md."""
-    rows = [("harness", "fuzzer", "executions", "core-hours", "executions/s and core", "edges", "inputs kept", "crashes", "hangs")]
+    rows = [("harness", "fuzzer", "executions", "core-hours", "executions/s of a core", "edges", "inputs kept", "crashes", "hangs")]
     total = [0, 0.0, 0, 0]
     for job in jobs:
-        s, core_s = job.stats(), job.elapsed() * len(job.processes)
+        s, core_s = job.stats(), max(job.core_s, 0.01)
         rows.append((job.name, job.engine, f"{s.executions:,}", f"{core_s / 3600:.2f}", f"{s.executions / core_s:,.0f}",
                      f"{s.edges:,}" + (f" of {s.edges_total:,}" if s.edges_total else ""), f"{s.inputs:,}", str(len(s.crashes)),
                      str(len(s.hangs))))
@@ -336,9 +366,11 @@ def fuzz(names, options):
         show_findings(job)
         failed |= bool(job.stats().crashes or job.stats().hangs)
     say("\n" + table(jobs))
-    (WORK / "results.json").write_text(json.dumps([{"harness": job.name, "engine": job.engine, "processes": len(job.processes),
+    (WORK / "results.json").write_text(json.dumps([{"harness": job.name, "engine": job.engine, "processes": len(job.processes), "core_s": job.core_s,
                                                     "seconds": job.elapsed(), **job.stats()._asdict()} for job in jobs],
                                                   default=lambda value: str(value), indent=1))
+    if options.release:
+        say(f"what was found: {archive(jobs)}")
     if failed:
         fail("crashes, hangs or fuzzers that did not run: see above")
 
@@ -359,10 +391,46 @@ def planted(names, options):
         fail(f"planted bugs were not found in {PLANTED_S} s: {', '.join(missed)}")
 
 
+# ---- on another machine -----------------------------------------------------------------------------------------------
+
+
+def pack():
+    """build/fuzz-pack: what a machine without compilers and packages needs beside this repository to fuzz."""
+    target = BUILD / "fuzz-pack"
+    shutil.rmtree(target, ignore_errors=True)
+    for preset, pattern in (("fuzz-afl", "fuzz_*"), ("fuzz-afl", "mutate_*.so"), ("fuzz-cmplog", "fuzz_*")):
+        folder = target / preset / "fuzz"
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (BUILD / preset / "fuzz").glob(pattern):
+            if path.is_file() and not path.name.endswith("_planted"):
+                shutil.copy(path, folder)
+    tools = target / "tools"
+    tools.mkdir()
+    afl = shutil.which("afl-fuzz") or fail("there is no afl-fuzz")
+    shutil.copy(afl, tools)
+    libraries = subprocess.run(["ldd", afl], capture_output=True, text=True, check=True).stdout
+    for name, path in re.findall(r"(\S+) => (\S+)", libraries):
+        if not re.match(r"lib(c|m)\.so", name):  # every machine has these, and they belong to its loader
+            shutil.copy(path, tools / name)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    say(f"{target.relative_to(ROOT)}: {size / 1048576:.1f} MiB. There: python3 fuzz/run.py --build build/fuzz-pack --release --seconds N")
+
+
+def archive(jobs):
+    """Everything that the jobs kept, each content once: NAME/HASH, for --minimize --found here."""
+    path = WORK / "found.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for job in jobs:
+            inputs = {hashlib.sha256(kept.read_bytes()).hexdigest()[:16]: kept for kept in job.corpus()}
+            for name, kept in sorted(inputs.items()):
+                tar.add(kept, f"{job.name}/{name}", recursive=False)
+    return path
+
+
 # ---- corpora ----------------------------------------------------------------------------------------------------------
 
 
-def minimize(names):
+def minimize(names, also):
     """The corpus becomes the fewest inputs, smallest first, that reach everything that corpus and last runs reach and the
     seeds do not."""
     for name in names:
@@ -370,6 +438,8 @@ def minimize(names):
         for folder in (merged, inputs):
             shutil.rmtree(folder, ignore_errors=True)
         found = [path for pattern in ("afl/out/*/queue/id*", "libfuzzer/corpus/*") for path in (WORK / name).glob(pattern)]
+        if also is not None:
+            found += (also / name).glob("*")
         copy_inputs(files([corpus] if corpus.is_dir() else []) + found, inputs)
         copy_inputs(files(seed_folders(name)), merged)
         seeds = {path.name for path in merged.iterdir()}
@@ -415,14 +485,15 @@ def coverage(names):
 
 def presets(options):
     """What must be built for these arguments."""
-    if options.coverage:
-        return ["coverage"]
+    if options.coverage or options.oracle:
+        return ["coverage"] if options.coverage else ["test"]
     if options.minimize:
         return ["fuzz-libfuzzer"]
     return {"afl": ["fuzz-afl", "fuzz-cmplog"], "libfuzzer": ["fuzz-libfuzzer"]}[options.engine]
 
 
 def main():
+    global BUILD, WORK  # pylint: disable=global-statement
     parser = argparse.ArgumentParser(prog="./dev fuzz", description="Fuzzes the harnesses of fuzz/, all or those that are named.")
     parser.add_argument("names", nargs="*", metavar="HARNESS", help=", ".join(harnesses()))
     parser.add_argument("--seconds", type=int, default=60, help="for each harness (60); with --release on all cores")
@@ -432,7 +503,11 @@ def main():
     parser.add_argument("--planted", action="store_true", help=f"each harness with its planted bug, to be found within {PLANTED_S} s")
     parser.add_argument("--release", action="store_true", help="one harness after the other, on all cores")
     parser.add_argument("--minimize", action="store_true", help="make corpora of what corpora and last runs have")
+    parser.add_argument("--found", type=pathlib.Path, metavar="FOLDER", help="with --minimize: also these, an unpacked found.tar.gz")
+    parser.add_argument("--pack", action="store_true", help="make build/fuzz-pack, for a machine without compilers")
+    parser.add_argument("--build", type=pathlib.Path, default=BUILD, help="where the programs are (build)")
     parser.add_argument("--coverage", action="store_true", help="what seeds and corpora reach of src/")
+    parser.add_argument("--oracle", action="store_true", help="100,000 documents, read by the C code and by oracle.py")
     parser.add_argument("--presets", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that fuzzers do not outlive this
@@ -443,11 +518,17 @@ def main():
     if options.presets:
         print(" ".join(presets(options)))
         return
+    BUILD = options.build.resolve()
+    WORK = BUILD / "fuzz-run"
     WORK.mkdir(parents=True, exist_ok=True)
-    if options.minimize:
-        minimize(names)
+    if options.pack:
+        pack()
+    elif options.minimize:
+        minimize(names, options.found)
     elif options.coverage:
         coverage(names)
+    elif options.oracle:
+        sys.exit(subprocess.run([sys.executable, "-B", HERE / "oracle.py"], check=False).returncode)
     elif options.planted:
         planted(names, options)
     else:

@@ -158,7 +158,7 @@ typedef struct weft_worker_core {
     uint32_t ranks;                           /* of the session, the trainer's included */
     uint32_t doubters;                        /* peers that were in doubt when asked ... */
     uint64_t peers_bytes, peers_taken;        /* of the list of addresses; 0: no peers */
-    uint64_t in_doubt[WEFT_WORKERS_MAX / 64]; /* ... bit rank - 1 of each */
+    uint64_t in_doubt[(WEFT_WORKERS_MAX + 63) / 64]; /* ... bit rank - 1 of each */
 } weft_worker_core;
 
 void weft_worker_core_init(weft_worker_core *core, uint64_t model_elements, uint64_t version,
@@ -226,6 +226,8 @@ void weft_trainer_compose(const weft_trainer_core *core, const weft_action *acti
 /* The base is another one by now: receivers that know nothing of this protocol hold it. Only when
  * idle. */
 void weft_trainer_core_rebase(weft_trainer_core *core, uint64_t version, uint64_t digest);
+/* What the push in doubt would have led to is not here any more: no HELLO can confirm it. */
+void weft_trainer_core_forget_doubt(weft_trainer_core *core);
 /* How many workers a push would reach now. */
 uint32_t weft_trainer_core_known(const weft_trainer_core *core);
 

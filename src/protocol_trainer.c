@@ -50,6 +50,11 @@ void weft_trainer_core_rebase(weft_trainer_core *core, uint64_t version, uint64_
     core->base_digest = digest;
 }
 
+void weft_trainer_core_forget_doubt(weft_trainer_core *core)
+{
+    core->doubt_epoch = 0;
+}
+
 static bool has(const weft_trainer_core *core, uint32_t link, uint8_t flag)
 {
     return (core->slots[link] & flag) != 0;

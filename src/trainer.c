@@ -235,6 +235,23 @@ static void perform(weft_trainer *trainer, const weft_action *action, const weft
     }
 }
 
+/* A baseline's values are the weights themselves, and since its push is over they are the user's
+ * again: once they have changed, nothing can bring the base to what was sent. */
+static void check_doubt(weft_trainer *trainer, const weft_input *input)
+{
+    weft_trainer_core *core = &trainer->core;
+    bool asks = input->type == WEFT_INPUT_MESSAGE && input->message.type == WEFT_MESSAGE_HELLO &&
+                core->doubt_epoch != 0 && input->message.last_epoch == core->doubt_epoch;
+    uint64_t digest = 0;
+    if (!asks || core->kind != WEFT_BASELINE) {
+        return;
+    }
+    if (weft_model_digest(trainer->model, trainer->device, &digest) != WEFT_OK ||
+        digest != core->target_digest) {
+        weft_trainer_core_forget_doubt(core);
+    }
+}
+
 /* After a doubt is resolved by a HELLO, what the last push came to is known after all. */
 static void settle_doubt(weft_trainer *trainer, uint64_t doubt_before)
 {
@@ -254,8 +271,9 @@ void weft_trainer_drive(weft_trainer *trainer, const weft_input *input)
 {
     weft_actions actions;
     weft_input now = *input;
-    uint64_t doubt_before = trainer->core.doubt_epoch;
     now.now_ns = trainer->now_ns;
+    check_doubt(trainer, input);
+    uint64_t doubt_before = trainer->core.doubt_epoch;
     weft_trainer_step(&trainer->core, &now, &actions);
     for (uint32_t i = 0; i < actions.count; i++) {
         perform(trainer, &actions.list[i], &now);

@@ -92,8 +92,9 @@ static weft_status refuse_syntax(const weft_reader *reader)
                               "expected YAML 1.2 or JSON, found: %s", text);
 }
 
-/* Gives the rest of the present line, but at most so many bytes. Where a byte is only a byte, in
- * blocks. */
+/* Gives the rest of the present line, but at most so many bytes (of at least one). Where a byte is
+ * only a byte, in blocks. The last line of YAML gets its break if it has none: of a block scalar that
+ * ends there libfyaml keeps the break with | and leaves it out with >+, written or not. */
 static size_t give_bytes(weft_reader *reader, char *to, size_t most)
 {
     const weft_scan *scan = reader->scan;
@@ -116,6 +117,10 @@ static size_t give_bytes(weft_reader *reader, char *to, size_t most)
     }
     memcpy(to, from, i);
     reader->given += i;
+    if (reader->given == scan->length && !scan->json && from[i - 1] != '\n' &&
+        from[i - 1] != '\r') {
+        reader->break_due = true;
+    }
     return i;
 }
 

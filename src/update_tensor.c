@@ -8,6 +8,7 @@
 #include "detail.h"
 #include "dtype.h"
 #include "memory.h"
+#include "model.h"
 
 /* From here on an index that was cut to 32 bits could land in range again. */
 #define INDEX_32_ELEMENTS (UINT64_C(1) << 31)
@@ -155,21 +156,11 @@ static weft_status check_against_model(const weft_parse *p, const weft_announced
 
 static weft_status count_elements(const weft_parse *p, const weft_announced *a, uint64_t *elements)
 {
-    uint64_t product = 1;
-    uint64_t bytes;
-
-    for (uint32_t i = 0; i < a->rank; i++) {
-        if (!weft_size_multiply(product, a->shape[i], &product)) {
-            return weft_parse_refuse_tensor(p, a, WEFT_E_SIZE_OVERFLOW, a->shape_at,
-                                            "a size that fits into 64 bits", "more elements");
-        }
+    if (weft_model_count_elements(a->dtype, a->rank, a->shape, elements)) {
+        return WEFT_OK;
     }
-    if (!weft_size_multiply(product, weft_dtype_bytes(a->dtype), &bytes)) {
-        return weft_parse_refuse_tensor(p, a, WEFT_E_SIZE_OVERFLOW, a->shape_at,
-                                        "a size that fits into 64 bits", "more bytes");
-    }
-    *elements = product;
-    return WEFT_OK;
+    return weft_parse_refuse_tensor(p, a, WEFT_E_SIZE_OVERFLOW, a->shape_at,
+                                    "a size that fits into 64 bits", "more bytes");
 }
 
 weft_status weft_parse_patch(const weft_parse *p, const weft_announced *a, weft_patch *patch)

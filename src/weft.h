@@ -72,7 +72,9 @@ extern "C" {
 #define WEFT_DOCUMENT_MAX (UINT64_C(64) << 20) /* bytes of a document */
 #define WEFT_DEPTH_MAX    8u                   /* nesting of a document */
 #define WEFT_UPDATES_MAX  65536u               /* updates of a session */
+#ifndef WEFT_WORKERS_MAX                       /* a build of the library may lower it */
 #define WEFT_WORKERS_MAX  4096u                /* workers of a trainer */
+#endif
 #define WEFT_LINKS_MAX    16u                  /* trainers that may be connected to one worker */
 #define WEFT_TEXT_MAX     400u                 /* bytes of an error's sentence */
 
@@ -508,10 +510,10 @@ WEFT_API weft_status weft_trainer_push(weft_trainer *trainer, weft_kind kind, ui
 /* How the last push stands; push may be NULL.
  * Returns: WEFT_AGAIN while it runs; WEFT_OK: committed everywhere; UNCONFIRMED: committed, but a
  * worker was lost before it could confirm; IN_DOUBT: every link was lost after the decision, and
- * the next HELLO tells; WRONG_STATE: there was no push yet; anything else: rolled back everywhere,
- * and the base is what it was (PEER_FAILED, LINK_CLOSED, LINK_SILENT, SYSTEM_CALL, CANCELLED,
- * DEADLINE, COLLECTIVE, DIGEST_MISMATCH, FRAME_*, UNEXPECTED_MESSAGE, PROTOCOL_VERSION,
- * LINK_OVERFLOW, ABORTED). */
+ * the next HELLO tells (of a baseline: as long as the current weights are what was pushed);
+ * WRONG_STATE: there was no push yet; anything else: rolled back everywhere, and the base is what
+ * it was (PEER_FAILED, LINK_CLOSED, LINK_SILENT, SYSTEM_CALL, CANCELLED, DEADLINE, COLLECTIVE,
+ * DIGEST_MISMATCH, FRAME_*, UNEXPECTED_MESSAGE, PROTOCOL_VERSION, LINK_OVERFLOW, ABORTED). */
 WEFT_API weft_status weft_trainer_result(const weft_trainer *trainer, weft_push *push);
 /* Ends the running push: everybody back to the base. Returns: WRONG_STATE if none runs or it is
  * decided already. */

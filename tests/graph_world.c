@@ -399,7 +399,7 @@ static void stream(graph_end *e, const weft_worker_core *before)
     if (e->core.streamed && !before->streamed) {
         e->weights = 0;
     } else if (e->core.streamed && e->core.update != before->update &&
-               e->core.update == e->core.updates) {
+               (e->core.updates == 0 || e->core.update == e->core.updates)) {
         e->weights = (uint8_t)(e->wrong ? 0 : e->core.target_version);
     }
 }
@@ -412,10 +412,13 @@ void graph_result(graph_world *w, uint32_t worker, weft_input input)
 
     e->owes = 0;
     if (input.type == WEFT_INPUT_VERIFIED && good) {
-        input.changed = before.update + 1 == before.updates ? MODEL_ELEMENTS - before.changed : 1;
+        bool local = before.updates == 0; /* each of its updates may be the last one */
+        bool last = local || before.update + 1 == before.updates;
+        uint64_t present = local ? before.content_digest : graph_content(&before, before.update);
+        input.changed = last ? MODEL_ELEMENTS - before.changed : 1;
         e->wrong |= input.digest != 0;
         input.digest +=
-            graph_content(&before, before.update + 1) - graph_content(&before, before.update);
+            (last ? before.target_digest : graph_content(&before, before.update + 1)) - present;
     } else if (input.type == WEFT_INPUT_WRITTEN && good) {
         e->weights = (uint8_t)(e->wrong ? 0 : before.target_version);
     } else if (input.type == WEFT_INPUT_UNDONE && good && before.awaits == WEFT_AWAITS_UNDO &&
@@ -518,6 +521,26 @@ void graph_trainer_crashes(graph_world *w, uint32_t workers)
         w->ends[i].there = false;
         clear(&w->ends[i].up);
     }
+}
+
+/* The calls of worker_local.c as the messages that they become; which of them are legal, the caller
+ * knows. */
+void graph_local(graph_world *w, uint32_t worker, weft_message_type type, weft_kind kind)
+{
+    graph_end *e = &w->ends[worker];
+    bool start = type == WEFT_MESSAGE_START;
+    uint64_t target = start ? w->pushes++ + GRAPH_FIRST + 1u : e->core.target_version;
+    graph_frame frame = {.type = (uint8_t)type,
+                         .kind = (uint8_t)kind,
+                         .update = (uint8_t)e->core.update,
+                         .epoch = (uint8_t)(start ? e->core.last_epoch + 1 : e->core.epoch),
+                         .base = (uint8_t)e->core.version,
+                         .target = (uint8_t)target};
+
+    drive_worker(w, e,
+                 (weft_input){.type = WEFT_INPUT_MESSAGE,
+                              .link = WEFT_LINK_LOCAL,
+                              .message = message_of(w, worker, &frame)});
 }
 
 void graph_connect(graph_world *w, uint32_t worker)

@@ -76,6 +76,7 @@ void graph_worker_loses(graph_world *w, uint32_t worker, bool past);
 void graph_trainer_loses(graph_world *w, uint32_t worker);
 void graph_worker_crashes(graph_world *w, uint32_t worker);
 void graph_trainer_crashes(graph_world *w, uint32_t workers);
+void graph_local(graph_world *w, uint32_t worker, weft_message_type type, weft_kind kind);
 void graph_connect(graph_world *w, uint32_t worker);
 /* What a peer says when it is asked how the session of this worker ended; the worker is in doubt.
  */

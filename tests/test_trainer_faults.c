@@ -342,6 +342,39 @@ static void test_a_hello_tells_what_the_trainer_could_not_hear(void **state)
     world_destroy(world);
 }
 
+/* A baseline in doubt has no values but the current weights. What they are when the worker comes
+ * back decides: the base becomes what the worker holds, or stays what it was. */
+static void test_a_baseline_in_doubt(void **state)
+{
+    (void)state;
+    for (int changes = 0; changes < 2; changes++) {
+        uint32_t committed = UINT32_MAX;
+        test_world *world = world_create(&(world_options){.workers = 1, .tensors = 8});
+        test_model *before = test_model_copy(&world->random, world->base);
+        world->watch = stop_when_one_committed;
+        world->watch_context = &committed;
+        test_model_change(&world->random, world->current, 200);
+        assert_int_equal(world_begin_push(world, WEFT_BASELINE, 2), WEFT_OK);
+        while (committed == UINT32_MAX) {
+            assert_true(world_turn(world));
+        }
+        world_cut(world, 0);
+        assert_int_equal(weft_trainer_result(world->trainer, NULL), WEFT_E_IN_DOUBT);
+        test_model *pushed = test_model_copy(&world->random, world->current);
+        if (changes != 0) {
+            test_model_change(&world->random, world->current, 20);
+        }
+        world_connect(world, 0);
+        world_settle(world);
+        world_check(world, pushed, 2);
+        world_check_base(world, changes != 0 ? before : pushed, changes != 0 ? 0 : 2);
+        world_push_and_check(world, WEFT_BASELINE, 10, 3);
+        test_model_destroy(pushed);
+        test_model_destroy(before);
+        world_destroy(world);
+    }
+}
+
 /* One worker confirms, the other is lost before it could: committed, and said so. */
 static void test_commit_that_not_everybody_confirmed(void **state)
 {
@@ -441,6 +474,7 @@ int main(void)
         cmocka_unit_test(test_silent_link_is_lost),
         cmocka_unit_test(test_every_link_lost_after_the_decision),
         cmocka_unit_test(test_a_hello_tells_what_the_trainer_could_not_hear),
+        cmocka_unit_test(test_a_baseline_in_doubt),
         cmocka_unit_test(test_commit_that_not_everybody_confirmed),
         cmocka_unit_test(test_restarted_trainer),
         cmocka_unit_test(test_torn_then_mended),

@@ -534,6 +534,10 @@ static void test_size_overflow(void **state)
 {
     static const char fits[] = "names: [a, b]\ndtype_names: [int8, int8]\n"
                                "shapes: [[9223372036854775808], [9223372036854775800]]\n";
+    /* Nothing has no size, wherever the 0 stands. */
+    static const char empty[] = "names: [a, b]\ndtype_names: [int64, int64]\n"
+                                "shapes: [[4294967296, 4294967296, 0], [0, 4294967296, "
+                                "4294967296]]\n";
 
     (void)state;
     refused(
@@ -548,6 +552,21 @@ static void test_size_overflow(void **state)
             "[9223372036854775808]]\n",
             NULL, WEFT_E_SIZE_OVERFLOW, 3, 9);
     assert_int_equal(answer(fits, strlen(fits), NULL, NULL), WEFT_OK);
+    assert_int_equal(answer(empty, strlen(empty), NULL, NULL), WEFT_OK);
+}
+
+/* A block scalar on the last line has its line break, written or not, unless it is left out. */
+static void test_last_line(void **state)
+{
+#define LAST "names: [model.mask]\ndtype_names: [bool]\nshapes: [[100]]\nupdate_kind: "
+
+    (void)state;
+    refused(LAST "|\n  dense", NULL, WEFT_E_META_UNSUPPORTED, 5, 1);
+    refused(LAST ">\n  dense", NULL, WEFT_E_META_UNSUPPORTED, 5, 1);
+    refused(LAST ">+\n  dense", NULL, WEFT_E_META_UNSUPPORTED, 5, 1);
+    refused(LAST ">+\n  dense\n", NULL, WEFT_E_META_UNSUPPORTED, 5, 1);
+    assert_int_equal(answer(LAST ">-\n  dense", strlen(LAST ">-\n  dense"), NULL, NULL), WEFT_OK);
+#undef LAST
 }
 
 static void test_payload_budget(void **state)
@@ -847,6 +866,7 @@ int main(void)
         cmocka_unit_test(test_name_length),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_size_overflow),
+        cmocka_unit_test(test_last_line),
         cmocka_unit_test(test_payload_budget),
         cmocka_unit_test(test_hostile_documents),
         cmocka_unit_test(test_memory_is_bounded),
