@@ -193,6 +193,44 @@ def body_bytes(spec, message):
     return sum(WIDTH[spec["fields"][f]["type"]] for f in message["fields"])
 
 
+def any_of(names):
+    """A disjunction, two in a line."""
+    rows = [" || ".join(names[i:i + 2]) for i in range(0, len(names), 2)]
+    return " ||\n      ".join(rows)
+
+
+def logic_cases(head, messages, value, otherwise):
+    """A logic function of a message's type: messages with the same value in one case."""
+    groups = {}
+    for m in messages:
+        groups.setdefault(value(m), []).append("type == WEFT_MESSAGE_" + m["name"])
+    lines = ["      %s ? %s :" % (any_of(names), result) for result, names in groups.items() if result != otherwise]
+    return ["    %s =" % head] + lines + ["      %s;" % otherwise]
+
+
+def offsets(spec, message):
+    at = 0
+    for name in message["fields"]:
+        kind = spec["fields"][name]["type"]
+        yield at, 8 * WIDTH[kind], kind, name
+        at += WIDTH[kind]
+
+
+def frame_contract(spec):
+    messages = spec["messages"]
+    lines = ["/* " + NOTE % "frames.yaml", " *", " * The messages once more, in the language of the proofs (ACSL): spec/proofs.md. */",
+             "#ifndef WEFT_FRAME_CONTRACT_H", "#define WEFT_FRAME_CONTRACT_H", "", '#include "frame_messages.h"', "", "/*@"]
+    lines += logic_cases("logic integer fields_of(integer type)", messages, lambda m: str(body_bytes(spec, m)), "0")
+    lines += logic_cases("logic integer tail_of(integer type)", messages,
+                         lambda m: "WEFT_" + m["tail"].upper() if "tail" in m else "0", "0")
+    for who, wrong in (("worker", "trainer"), ("trainer", "worker")):
+        names = ["type == WEFT_MESSAGE_" + m["name"] for m in messages if m["from"] != wrong]
+        lines += ["    predicate is_from_%s(integer type) =" % who,
+                  "      %s;" % any_of(names)]
+    lines += ["    predicate is_message(integer type) = is_from_worker(type) || is_from_trainer(type);", "@*/", "", "#endif", ""]
+    return "\n".join(lines)
+
+
 def frame_header(spec):
     header = sum(WIDTH[f["type"]] for f in spec["header"])
     used = [f for f in spec["fields"] if any(f in m["fields"] for m in spec["messages"])]
@@ -219,15 +257,29 @@ def frame_header(spec):
         if width == 4:
             lines.append("    uint32_t tail; /* bytes of the tail, which stands behind the fields */")
     lines += ["    uint8_t type; /* weft_message_type */", "} weft_message;", "",
-              "/* Facts about a message type; type must be a weft_message_type. */",
-              "const char *weft_message_name(uint8_t type); /* \"HELLO\"; \"?\" for a number that is no type */",
-              "bool weft_message_known(uint8_t type);",
-              "bool weft_message_from_worker(uint8_t type);",
-              "bool weft_message_from_trainer(uint8_t type);",
-              "uint32_t weft_message_fields_bytes(uint8_t type); /* bytes of the fields */",
-              "uint32_t weft_message_tail_max(uint8_t type);     /* most bytes of the tail; 0: none allowed */", "",
+              "#include \"frame_contract.h\" /* which needs the above */", "",
+              "/* Facts about a message type; type must be a weft_message_type. */"]
+    lines += ["/*@ assigns \\result \\from type; @*/",
+              "const char *weft_message_name(uint8_t type); /* \"HELLO\"; \"?\" for a number that is no type */"]
+    for function, predicate in (("known", "is_message"), ("from_worker", "is_from_worker"), ("from_trainer", "is_from_trainer")):
+        lines += ["/*@ assigns \\nothing;", "    ensures \\result <==> %s(type);" % predicate, "@*/",
+                  "bool weft_message_%s(uint8_t type);" % function]
+    lines += ["/* Bytes of the fields. */",
+              "/*@ assigns \\nothing;", "    ensures \\result == fields_of(type) <= WEFT_FRAME_FIELDS_MAX;", "@*/",
+              "uint32_t weft_message_fields_bytes(uint8_t type);",
+              "/* Most bytes of the tail; 0: none allowed. */",
+              "/*@ assigns \\nothing;", "    ensures \\result == tail_of(type);", "@*/",
+              "uint32_t weft_message_tail_max(uint8_t type);", "",
               "/* Fields to and from weft_message_fields_bytes(message->type) bytes. */",
+              "/*@ requires \\valid_read(message) && \\valid(bytes + (0 .. fields_of(message->type) - 1));",
+              "    requires \\separated(message, bytes + (0 .. fields_of(message->type) - 1));",
+              "    assigns bytes[0 .. fields_of(message->type) - 1];", "@*/",
               "void weft_message_put_fields(const weft_message *message, uint8_t *bytes);",
+              "/*@ requires \\valid(message) && \\valid_read(bytes + (0 .. fields_of(message->type) - 1));",
+              "    requires \\separated(message, bytes + (0 .. fields_of(message->type) - 1));",
+              textwrap.fill("assigns " + ", ".join("message->" + name for name in used) + ";", 96, initial_indent="    ",
+                            subsequent_indent="        "),
+              "@*/",
               "void weft_message_get_fields(weft_message *message, const uint8_t *bytes);", "", "#endif", ""]
     return "\n".join(lines)
 
@@ -262,16 +314,12 @@ def frame_source(spec):
             if not m["fields"]:
                 continue
             lines.append("    case WEFT_MESSAGE_%s:" % m["name"])
-            at = 0
-            for name in m["fields"]:
-                kind = spec["fields"][name]["type"]
-                cast = {"put": "(uint32_t)" if kind == "i32" else "", "get": "(int32_t)" if kind == "i32" else ""}[verb]
-                bits = 8 * WIDTH[kind]
+            for at, bits, kind, name in offsets(spec, m):
+                call = "weft_%s%d%s" % (verb, bits, "_signed" if kind == "i32" else "")
                 if verb == "put":
-                    lines.append("        weft_put%d(bytes + %d, %smessage->%s);" % (bits, at, cast, name))
+                    lines.append("        %s(bytes + %d, message->%s);" % (call, at, name))
                 else:
-                    lines.append("        message->%s = %sweft_get%d(bytes + %d);" % (name, cast, bits, at))
-                at += WIDTH[kind]
+                    lines.append("        message->%s = %s(bytes + %d);" % (name, call, at))
             lines.append("        break;")
         lines += ["    }", "}", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -325,6 +373,7 @@ def products():
         "tla/SessionTable.tla": session_tla(session),
         "spec/session.dot": session_dot(session),
         "src/frame_messages.h": frame_header(frames),
+        "src/frame_contract.h": frame_contract(frames),
         "src/frame_messages.c": frame_source(frames),
         "spec/protocol.md": protocol_page(frames),
     }

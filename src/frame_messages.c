@@ -221,7 +221,7 @@ void weft_message_put_fields(const weft_message *message, uint8_t *bytes)
         weft_put64(bytes + 8, message->digest);
         break;
     case WEFT_MESSAGE_ABORT:
-        weft_put32(bytes + 0, (uint32_t)message->code);
+        weft_put32_signed(bytes + 0, message->code);
         weft_put64(bytes + 4, message->target_version);
         weft_put64(bytes + 12, message->target_digest);
         break;
@@ -231,7 +231,7 @@ void weft_message_put_fields(const weft_message *message, uint8_t *bytes)
         weft_put64(bytes + 9, message->digest);
         break;
     case WEFT_MESSAGE_FAILED:
-        weft_put32(bytes + 0, (uint32_t)message->code);
+        weft_put32_signed(bytes + 0, message->code);
         weft_put8(bytes + 4, message->state);
         weft_put8(bytes + 5, message->condition);
         weft_put8(bytes + 6, message->outcome);
@@ -307,7 +307,7 @@ void weft_message_get_fields(weft_message *message, const uint8_t *bytes)
         message->digest = weft_get64(bytes + 8);
         break;
     case WEFT_MESSAGE_ABORT:
-        message->code = (int32_t)weft_get32(bytes + 0);
+        message->code = weft_get32_signed(bytes + 0);
         message->target_version = weft_get64(bytes + 4);
         message->target_digest = weft_get64(bytes + 12);
         break;
@@ -317,7 +317,7 @@ void weft_message_get_fields(weft_message *message, const uint8_t *bytes)
         message->digest = weft_get64(bytes + 9);
         break;
     case WEFT_MESSAGE_FAILED:
-        message->code = (int32_t)weft_get32(bytes + 0);
+        message->code = weft_get32_signed(bytes + 0);
         message->state = weft_get8(bytes + 4);
         message->condition = weft_get8(bytes + 5);
         message->outcome = weft_get8(bytes + 6);

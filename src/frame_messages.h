@@ -103,16 +103,50 @@ typedef struct weft_message {
     uint8_t type; /* weft_message_type */
 } weft_message;
 
+#include "frame_contract.h" /* which needs the above */
+
 /* Facts about a message type; type must be a weft_message_type. */
+/*@ assigns \result \from type; @*/
 const char *weft_message_name(uint8_t type); /* "HELLO"; "?" for a number that is no type */
+/*@ assigns \nothing;
+    ensures \result <==> is_message(type);
+@*/
 bool weft_message_known(uint8_t type);
+/*@ assigns \nothing;
+    ensures \result <==> is_from_worker(type);
+@*/
 bool weft_message_from_worker(uint8_t type);
+/*@ assigns \nothing;
+    ensures \result <==> is_from_trainer(type);
+@*/
 bool weft_message_from_trainer(uint8_t type);
-uint32_t weft_message_fields_bytes(uint8_t type); /* bytes of the fields */
-uint32_t weft_message_tail_max(uint8_t type);     /* most bytes of the tail; 0: none allowed */
+/* Bytes of the fields. */
+/*@ assigns \nothing;
+    ensures \result == fields_of(type) <= WEFT_FRAME_FIELDS_MAX;
+@*/
+uint32_t weft_message_fields_bytes(uint8_t type);
+/* Most bytes of the tail; 0: none allowed. */
+/*@ assigns \nothing;
+    ensures \result == tail_of(type);
+@*/
+uint32_t weft_message_tail_max(uint8_t type);
 
 /* Fields to and from weft_message_fields_bytes(message->type) bytes. */
+/*@ requires \valid_read(message) && \valid(bytes + (0 .. fields_of(message->type) - 1));
+    requires \separated(message, bytes + (0 .. fields_of(message->type) - 1));
+    assigns bytes[0 .. fields_of(message->type) - 1];
+@*/
 void weft_message_put_fields(const weft_message *message, uint8_t *bytes);
+/*@ requires \valid(message) && \valid_read(bytes + (0 .. fields_of(message->type) - 1));
+    requires \separated(message, bytes + (0 .. fields_of(message->type) - 1));
+    assigns message->protocol, message->condition, message->outcome, message->kind,
+        message->state, message->transport, message->fingerprint, message->version,
+        message->digest, message->last_epoch, message->base_version, message->base_digest,
+        message->target_version, message->target_digest, message->updates, message->update,
+        message->code, message->group, message->rank, message->ranks, message->peers_bytes,
+        message->timeout_ms, message->document_bytes, message->payload_bytes,
+        message->payload_digest, message->offset, message->changed;
+@*/
 void weft_message_get_fields(weft_message *message, const uint8_t *bytes);
 
 #endif
