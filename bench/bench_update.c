@@ -54,10 +54,11 @@ __attribute__((format(printf, 2, 3))) static void append(text *t, const char *fo
 
     if (t->capacity - t->length < 1024) {
         t->capacity = 2 * t->capacity + 4096;
-        t->bytes = realloc(t->bytes, t->capacity);
-        if (t->bytes == NULL) {
+        char *bytes = realloc(t->bytes, t->capacity);
+        if (bytes == NULL) {
             fail("no memory");
         }
+        t->bytes = bytes;
     }
     va_start(arguments, format);
     length = vsnprintf(t->bytes + t->length, t->capacity - t->length, format, arguments);

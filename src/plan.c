@@ -65,7 +65,7 @@ static weft_status compare(weft_plan *plan, const weft_plan_request *request)
     uint64_t bytes = plan->tensors * sizeof(weft_comparison);
     weft_comparison *tensors = hold(plan, request, bytes, &status);
     const weft_ordered *order = weft_model_order(request->model);
-    for (size_t i = 0; status == WEFT_OK && i < plan->tensors; i++) {
+    for (size_t i = 0; tensors != NULL && i < plan->tensors; i++) {
         tensors[i] = (weft_comparison){
             .before = weft_model_tensor(request->base, order[i].tensor)->data,
             .after = weft_model_tensor(request->model, order[i].tensor)->data,

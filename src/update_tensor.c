@@ -165,7 +165,7 @@ static weft_status count_elements(const weft_parse *p, const weft_announced *a, 
 
 weft_status weft_parse_patch(const weft_parse *p, const weft_announced *a, weft_patch *patch)
 {
-    uint64_t elements;
+    uint64_t elements = 0;
     char expected[40];
     char found[40];
     weft_status status = p->model != NULL ? check_against_model(p, a) : WEFT_OK;

@@ -24,6 +24,14 @@ static void *open_library(void)
     return handle != NULL ? handle : dlopen(SONAME, RTLD_NOW | RTLD_LOCAL);
 }
 
+/* POSIX: an object pointer holds a function's. */
+static bool find(void *handle, const char *name, void *place)
+{
+    void *symbol = dlsym(handle, name);
+    memcpy(place, &symbol, sizeof symbol);
+    return symbol != NULL;
+}
+
 static void load(void)
 {
     static const char *const names[] = {
@@ -48,9 +56,7 @@ static void load(void)
     void *handle = open_library();
     bool found = handle != NULL;
     for (size_t i = 0; found && i < sizeof names / sizeof *names; i++) {
-        void *symbol = dlsym(handle, names[i]);
-        found = symbol != NULL;
-        memcpy(places[i], &symbol, sizeof symbol); /* POSIX: an object pointer holds a function's */
+        found = find(handle, names[i], places[i]);
     }
     usable = found && library.get_version(&version) == ncclSuccess && version >= VERSION_MIN;
 }

@@ -97,6 +97,11 @@ static void on_written(uv_write_t *request, int error)
     }
 }
 
+/* gcc's analyzer takes what libuv was given for overwritten, and what it points to for lost. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
+
 /* The first `skip` bytes of the spans are sent; copies what follows and lets libuv write it when
  * the socket takes it. Returns how much it copied, or libuv's error. */
 static ssize_t write_rest(weft_connection *connection, const uv_buf_t *buffers, unsigned count,
