@@ -1,8 +1,9 @@
 /* One trainer and two workers as pure cores, joined by queues (tests/graph_world.h, the world of
  * tla/WeightUpdate.tla): the input says what happens next. Pushes, aborts, calls of local control,
  * frames that arrive, links that break at either end, connections, results of devices and
- * transports, deadlines, processes that start again, workers in doubt that ask each other. After each, what tla/Properties.tla says must
- * hold; in the end, without any more faults, everybody comes back to idle.
+ * transports, deadlines, processes that start again, workers in doubt that ask each other. After
+ * each, what tla/Properties.tla says must hold; in the end, without any more faults, everybody comes
+ * back to idle.
  *
  * The input: a byte of options, then one byte for each event: the low 5 bits say what, the others
  * to whom and how; the enum below lists them. What cannot happen is skipped.
@@ -35,7 +36,8 @@ static bool is_in_session(const weft_worker_core *c)
 static void check_types(const graph_end *e)
 {
     const weft_worker_core *c = &e->core;
-    fuzz_expect(c->machine.state < WEFT_STATE_COUNT && c->awaits <= WEFT_AWAITS_UNDO);
+    fuzz_expect(weft_state_name((weft_state)c->machine.state)[0] != '?' &&
+                c->awaits <= WEFT_AWAITS_UNDO);
     fuzz_expect(c->condition <= WEFT_LOST && c->last_outcome <= WEFT_OUTCOME_UNDECIDED);
     fuzz_expect(c->updates == 0 || c->update <= c->updates);
     fuzz_expect(e->down.count <= GRAPH_FRAMES_MAX && e->up.count <= GRAPH_FRAMES_MAX);
