@@ -2,8 +2,8 @@
  * tla/WeightUpdate.tla): the input says what happens next. Pushes, aborts, calls of local control,
  * frames that arrive, links that break at either end, connections, results of devices and
  * transports, deadlines, processes that start again, workers in doubt that ask each other. After
- * each, what tla/Properties.tla says must hold; in the end, without any more faults, everybody comes
- * back to idle.
+ * each, what tla/Properties.tla says must hold; in the end, without any more faults, everybody
+ * comes back to idle.
  *
  * The input: a byte of options, then one byte for each event: the low 5 bits say what, the others
  * to whom and how; the enum below lists them. What cannot happen is skipped.

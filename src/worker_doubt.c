@@ -117,10 +117,16 @@ static bool is_due(const weft_worker *worker, uint32_t i)
            worker->peers.list[asked->at] != '\0' && asked->due_ns <= worker->now_ns;
 }
 
+/* Once the core has learnt enough, an undo may still take its time. */
+static bool is_asking(const weft_worker *worker)
+{
+    return worker->peers.asking && worker->core.awaits == WEFT_AWAITS_PEERS;
+}
+
 static uint32_t find_due(const weft_worker *worker)
 {
     const weft_peers *peers = &worker->peers;
-    if (!peers->asking || peers->under_way >= UNDER_WAY) {
+    if (!is_asking(worker) || peers->under_way >= UNDER_WAY) {
         return NOBODY;
     }
     for (uint32_t n = 0; n < peers->count; n++) {
@@ -163,7 +169,7 @@ static void end_turn(weft_worker *worker, uint32_t rank)
 static weft_asked *find_connecting(weft_worker *worker, uint32_t rank)
 {
     weft_peers *peers = &worker->peers;
-    if (!peers->asking || rank == 0 || rank > peers->count) {
+    if (!is_asking(worker) || rank == 0 || rank > peers->count) {
         return NULL;
     }
     weft_asked *asked = &peers->asked[rank - 1];
@@ -262,7 +268,7 @@ uint64_t weft_worker_peers_next_ns(const weft_worker *worker)
 {
     const weft_peers *peers = &worker->peers;
     uint64_t next = UINT64_MAX;
-    for (uint32_t i = 0; peers->asking && i < peers->count; i++) {
+    for (uint32_t i = 0; is_asking(worker) && i < peers->count; i++) {
         const weft_asked *asked = &peers->asked[i];
         bool later = asked->due_ns > worker->now_ns && peers->under_way < UNDER_WAY;
         if ((asked->under_way || later) && asked->due_ns < next) {
