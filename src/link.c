@@ -81,10 +81,9 @@ static void clean_text(char *text, size_t length)
 {
     bool valid = weft_utf8_prefix(text, length) == length;
     for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c < 0x20 || c == 0x7f || (c >= 0x80 && !valid)) {
-            text[i] = '?';
-        }
+        bool high = (unsigned char)text[i] >= 0x80;
+        size_t bytes = high && !valid ? 1 : weft_utf8_control(text + i, length - i);
+        memset(text + i, '?', bytes);
     }
     text[length] = '\0';
 }

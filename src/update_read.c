@@ -38,9 +38,7 @@ static void describe_scalar(const weft_item *item, char words[QUOTE_MAX + 8])
     (void)snprintf(words, QUOTE_MAX + 8, "%s%.*s%s%s", quote, (int)length, item->text,
                    length < item->length ? "..." : "", quote);
     for (char *c = words; *c != '\0'; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-            *c = '?';
-        }
+        memset(c, '?', weft_utf8_control(c, strlen(c)));
     }
 }
 

@@ -67,3 +67,12 @@ size_t weft_utf8_prefix(const void *text, size_t length)
     }
     return at;
 }
+
+size_t weft_utf8_control(const char *text, size_t length)
+{
+    unsigned char lead = length > 0 ? (unsigned char)text[0] : ' ';
+    if (lead < 0x20 || lead == 0x7f) {
+        return 1;
+    }
+    return lead == 0xc2 && length > 1 && (unsigned char)text[1] < 0xa0 ? 2 : 0;
+}

@@ -8,4 +8,8 @@
  * first fault begins. */
 size_t weft_utf8_prefix(const void *text, size_t length);
 
+/* Bytes of the control character that the text begins with, 0 if it begins with something else: 1
+ * below U+0020 and for DEL, 2 from U+0080 to U+009F, which terminals obey as well. */
+size_t weft_utf8_control(const char *text, size_t length);
+
 #endif

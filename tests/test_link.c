@@ -357,6 +357,9 @@ static void test_a_text_is_cleaned(void **state)
     static const char *const cases[][2] = {
         {"disk full", "disk full"},
         {"a\tb\nc\x1b[2Jd\x7f", "a?b?c?[2Jd?"},
+        {"\xc2\x9b"
+         "2J\xc2\xa0\xc2\x80",
+         "??2J\xc2\xa0??"},
         {"gr\xc3\xb6\xc3\x9f"
          "er \xe2\x88\x92",
          "gr\xc3\xb6\xc3\x9f"

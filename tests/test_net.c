@@ -46,7 +46,9 @@ static void test_one_net_for_all(void **state)
     assert_int_equal(weft_net_push_wait(net, trainer, WEFT_SPARSE, 5, NULL), WEFT_OK);
     /* Not without one of them: nobody listens at port 1, and nobody gets version 6. */
     assert_int_equal(weft_net_connect(net, trainer, "127.0.0.1:1"), WEFT_OK);
+    uint64_t before_ns = weft_net_now_ns();
     assert_int_equal(weft_net_push_wait(net, trainer, WEFT_SPARSE, 6, NULL), WEFT_E_CONNECT);
+    assert_true(weft_net_now_ns() - before_ns >= WEFT_NET_RECONNECT_MS * MS);
     assert_non_null(strstr(weft_net_text(net), "127.0.0.1:1"));
     net_check_all(f, f->current, 5);
     assert_int_equal(weft_net_disconnect(net, trainer, "127.0.0.1:1"), WEFT_OK);

@@ -1,6 +1,7 @@
 /* Which texts are addresses, and that the driver says so of those that are not. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -118,6 +119,25 @@ static void test_invalid(void **state)
     test_model_destroy(model);
 }
 
+static weft_status parse_long(size_t host, const char *port, weft_address *address)
+{
+    char hosts[WEFT_HOST_BYTES], text[WEFT_HOST_BYTES + 8];
+    memset(hosts, 'h', sizeof hosts);
+    (void)snprintf(text, sizeof text, "%.*s:%s", (int)host, hosts, port);
+    return weft_address_parse(address, text);
+}
+
+static void test_longest_host(void **state)
+{
+    weft_address address;
+    (void)state;
+    assert_int_equal(parse_long(WEFT_HOST_BYTES - 1, "65535", &address), WEFT_OK);
+    assert_int_equal(strlen(address.host), WEFT_HOST_BYTES - 1);
+    assert_int_equal(strlen(address.text), WEFT_HOST_BYTES - 1 + 6);
+    assert_int_equal(parse_long(WEFT_HOST_BYTES, "1", &address), WEFT_E_ADDRESS);
+    assert_int_equal(parse_long(WEFT_HOST_BYTES, "65535", &address), WEFT_E_ADDRESS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +145,7 @@ int main(void)
         cmocka_unit_test(test_numbers_become_socket_addresses),
         cmocka_unit_test(test_found_addresses_are_taken),
         cmocka_unit_test(test_invalid),
+        cmocka_unit_test(test_longest_host),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

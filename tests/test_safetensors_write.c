@@ -180,12 +180,40 @@ static void memory_may_run_out_at_any_call(void **state)
 
 #define WITH_PATH(test) cmocka_unit_test_setup_teardown(test, make_path, remove_path)
 
+/* The header's bytes are those of the text, then as many as the text grows. */
+static void the_longest_header_is_written(void **state)
+{
+    char *text = malloc(WEFT_HEADER_MAX);
+    weft_safetensors_pair pair = {"k", text};
+    weft_model *model = NULL;
+    weft_detail detail;
+    uint8_t length[8];
+    FILE *file;
+
+    (void)state;
+    assert_non_null(text);
+    assert_int_equal(weft_model_create(&model, NULL), WEFT_OK);
+    size_t around = strlen("{\"__metadata__\":{\"k\":\"\"}}");
+    memset(text, 't', WEFT_HEADER_MAX);
+    text[WEFT_HEADER_MAX - around + 1] = '\0';
+    assert_int_equal(weft_safetensors_write(path, model, &pair, 1, NULL, &detail), WEFT_E_LIMIT);
+    text[WEFT_HEADER_MAX - around] = '\0';
+    assert_int_equal(weft_safetensors_write(path, model, &pair, 1, NULL, &detail), WEFT_OK);
+    file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fread(length, 1, sizeof length, file), sizeof length);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(weft_get64(length), WEFT_HEADER_MAX);
+    weft_model_destroy(model);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_PATH(the_bytes_are_as_expected),      WITH_PATH(a_model_without_tensors_is_a_file),
         WITH_PATH(random_models_come_back),        WITH_PATH(sizes_that_cannot_be_are_refused),
-        WITH_PATH(memory_may_run_out_at_any_call),
+        WITH_PATH(memory_may_run_out_at_any_call), cmocka_unit_test(the_longest_header_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -411,15 +411,15 @@ static void test_detail_names_tensor(void **state)
 
 static void test_detail_is_printable(void **state)
 {
-    static const char controls[] = "names: [\"\\x1b[2J\\u00e9\"]";
+    static const char controls[] = "names: [\"\\x1b[2J\\u009b\\u00e9\"]";
     char document[400];
     weft_detail detail;
 
     (void)state;
     assert_int_equal(answer(controls, strlen(controls), example, &detail),
                      WEFT_E_META_UNKNOWN_TENSOR);
-    assert_string_equal(detail.text,
-                        "line 1, column 9: expected a tensor of the model, found \"?[2J\xc3\xa9\"");
+    assert_string_equal(
+        detail.text, "line 1, column 9: expected a tensor of the model, found \"?[2J??\xc3\xa9\"");
     (void)snprintf(document, sizeof document, "names: [%s]",
                    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\xc3\xa9!");
     assert_int_equal(answer(document, strlen(document), example, &detail),

@@ -1,5 +1,5 @@
-/* Which plain scalars are strings, by YAML's core schema: a name that is a number, a boolean or null
- * is none. */
+/* Which plain scalars are strings, by YAML's core schema: a name that is a number, a boolean or
+ * null is none. */
 #include <stdio.h>
 
 #include "model.h"

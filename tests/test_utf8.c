@@ -92,12 +92,34 @@ static void a_fault_is_found_in_any_place(void **state)
     }
 }
 
+static void control_characters_are_known(void **state)
+{
+    char text[2] = "x";
+
+    (void)state;
+    assert_int_equal(weft_utf8_control(text, 0), 0);
+    for (int byte = 0; byte < 0x80; byte++) {
+        text[0] = (char)byte;
+        assert_int_equal(weft_utf8_control(text, 2), byte < 0x20 || byte == 0x7f ? 1 : 0);
+    }
+    text[0] = '\xc2';
+    assert_int_equal(weft_utf8_control(text, 1), 0);
+    for (int byte = 0x80; byte < 0xc0; byte++) {
+        text[1] = (char)byte;
+        assert_int_equal(weft_utf8_control(text, 2), byte < 0xa0 ? 2 : 0);
+    }
+    text[0] = '\xc3';
+    text[1] = '\x9b';
+    assert_int_equal(weft_utf8_control(text, 2), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_point_is_accepted),
         cmocka_unit_test(a_fault_is_found_where_it_begins),
         cmocka_unit_test(a_fault_is_found_in_any_place),
+        cmocka_unit_test(control_characters_are_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

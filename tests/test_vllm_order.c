@@ -237,7 +237,8 @@ static void test_usage(void **state)
     end(s);
 }
 
-/* A plan of nothing is sent by not sending; a transport that refuses has sent nothing, and says so. */
+/* A plan of nothing is sent by not sending; a transport that refuses says so, and has sent nothing.
+ */
 static void test_nothing_is_sent(void **state)
 {
     scene *s = begin();
