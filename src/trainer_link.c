@@ -4,6 +4,7 @@
 
 #include "detail.h"
 #include "memory.h"
+#include "trace.h"
 #include "trainer_engine.h"
 
 static weft_peer *peer_of(const weft_trainer *trainer, uint32_t link)
@@ -54,6 +55,8 @@ weft_status weft_trainer_link_close(weft_trainer *trainer, uint32_t link, weft_s
         peer->said.status = status;
     }
     peer->open = false;
+    weft_trace_lost(&trainer->hooks, trainer->now_ns, weft_session_state(&trainer->core.machine),
+                    link, status);
     weft_trainer_drive(trainer,
                        &(weft_input){.type = WEFT_INPUT_LINK_LOST, .link = link, .status = status});
     return WEFT_OK;
@@ -153,8 +156,8 @@ static void on_message(weft_trainer *trainer, uint32_t link, const weft_link_ite
         weft_message pong = {.type = WEFT_MESSAGE_PONG};
         weft_link_put(&peer->link, &pong, NULL);
     } else if (item->message->type != WEFT_MESSAGE_PONG) {
+        note(peer, item); /* so that a hook that asks who says HELLO is told */
         weft_trainer_trace(trainer, WEFT_TRACE_RECEIVED, link, item->message, WEFT_OK);
-        note(peer, item);
         weft_trainer_drive(
             trainer,
             &(weft_input){.type = WEFT_INPUT_MESSAGE, .link = link, .message = *item->message});

@@ -305,25 +305,33 @@ WEFT_API weft_status weft_model_digest(const weft_model *model, const weft_devic
 /* A worker holds one model and takes part in sessions. */
 typedef struct weft_worker weft_worker;
 
-/* What happened: one record for each transition, and for each frame sent, received and dropped
- * (PING and PONG leave none). They are what a log or a model checker reads. */
+/* What happened: one record for each transition, for each frame sent, received and dropped (PING
+ * and PONG leave none), and for each link that ended. They are what a log or a model checker reads
+ * (tla/README.md): first what came, then the transitions that it caused, then what was sent. */
 typedef enum weft_trace_kind {
     WEFT_TRACE_TRANSITION = 1,
     WEFT_TRACE_SENT,
     WEFT_TRACE_RECEIVED,
-    WEFT_TRACE_DROPPED
+    WEFT_TRACE_DROPPED, /* after its RECEIVED: the frame is of an epoch that is over */
+    WEFT_TRACE_LOST     /* the link, and whatever was on its way */
 } weft_trace_kind;
 
+/* What a record's kind and message do not name is 0, and link is UINT32_MAX. */
 typedef struct weft_trace {
     weft_trace_kind kind;
     uint64_t now_ns;
-    uint64_t epoch;
-    weft_state from, to;     /* TRANSITION; otherwise both are the present state */
-    weft_event event;        /* TRANSITION */
-    uint8_t message;         /* SENT, RECEIVED, DROPPED: number in spec/frames.yaml */
-    uint32_t link;           /* SENT, RECEIVED, DROPPED */
-    weft_status status;      /* cause of a fault, reason of a drop */
-    uint64_t offset, length; /* PAYLOAD and DOCUMENT frames: where the piece belongs */
+    uint64_t epoch;      /* of the session or the frame; HELLO: the highest one seen; LOST: 0 */
+    weft_state from, to; /* TRANSITION; otherwise both are the present state */
+    weft_event event;    /* TRANSITION */
+    uint8_t message;     /* of a frame: number in spec/frames.yaml */
+    uint32_t link;       /* of a frame, and LOST */
+    weft_status status;  /* cause of a fault, an ABORT and a FAILED; reason of a drop and a loss */
+    weft_kind session;   /* START */
+    uint32_t update;     /* UPDATE, DOCUMENT, PAYLOAD, READY, STAGED: its number; START: how many */
+    uint64_t version, digest; /* START, ASK: that it leads to; HELLO, COMMITTED, ABORTED, FAILED:
+                                 held */
+    uint64_t offset, length;  /* PEERS, DOCUMENT, PAYLOAD: where the piece belongs; UPDATE: bytes of
+                                 the document and of the payload; START: 0 and of the addresses */
 } weft_trace;
 
 /* Called on the thread that drives the handle. They must not call weft on the same handle, except

@@ -669,9 +669,7 @@ void weft_worker_destroy(weft_worker *worker)
     if (worker == NULL) {
         return;
     }
-    weft_worker_drive(worker, &(weft_input){.type = WEFT_INPUT_LINK_LOST,
-                                            .link = worker->core.owner,
-                                            .status = WEFT_E_CANCELLED});
+    weft_worker_lose_link(worker, worker->core.owner, WEFT_E_CANCELLED);
     end_work(worker);
     for (uint32_t i = 0; i < WEFT_LINKS_MAX; i++) {
         weft_memory_release(&worker->allocator, worker->links[i], sizeof(weft_link),

@@ -83,6 +83,8 @@ struct weft_worker {
 
 /* Gives an input to the core and carries out what follows, until nothing is ready any more. */
 void weft_worker_drive(weft_worker *worker, const weft_input *input);
+/* The connection is gone, or the session's control plane (WEFT_LINK_LOCAL). */
+void weft_worker_lose_link(weft_worker *worker, uint32_t link, weft_status status);
 /* A part of the tail that the core has let in. */
 void weft_worker_take_tail(weft_worker *worker, const uint8_t *bytes, uint32_t length,
                            uint64_t offset);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "trace.h"
 #include "worker_engine.h"
 
 static weft_link *link_of(const weft_worker *worker, uint32_t link)
@@ -50,6 +51,16 @@ weft_status weft_worker_link_open(weft_worker *worker, uint32_t *link)
     return status;
 }
 
+void weft_worker_lose_link(weft_worker *worker, uint32_t link, weft_status status)
+{
+    if (link < WEFT_LINKS_MAX) {
+        weft_trace_lost(&worker->hooks, worker->now_ns, weft_session_state(&worker->core.machine),
+                        link, status);
+    }
+    weft_worker_drive(worker,
+                      &(weft_input){.type = WEFT_INPUT_LINK_LOST, .link = link, .status = status});
+}
+
 weft_status weft_worker_link_close(weft_worker *worker, uint32_t link, weft_status status)
 {
     weft_link *closed = link_of(worker, link);
@@ -59,8 +70,7 @@ weft_status weft_worker_link_close(weft_worker *worker, uint32_t link, weft_stat
     if (status == WEFT_E_LINK_CLOSED && weft_link_in_frame(closed)) {
         status = WEFT_E_FRAME_TRUNCATED;
     }
-    weft_worker_drive(worker,
-                      &(weft_input){.type = WEFT_INPUT_LINK_LOST, .link = link, .status = status});
+    weft_worker_lose_link(worker, link, status);
     if (worker->taking == link) {
         worker->taking = WEFT_LINK_NONE;
     }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "device_model.h"
+#include "trace_log.h"
 
 #define SILENCE_MS 15000 /* after which a process is taken for stuck */
 
@@ -70,6 +71,22 @@ bool demo_hear(const demo_process *process, demo_reply *reply)
         demo_fail("process %d: %s", (int)process->pid, reply->text);
     }
     return true;
+}
+
+/* Where the environment has WEFT_TRACE_DIR, all processes write their trace records into one log
+ * there, the killed ones until they die. */
+static void open_log(trace_log *log)
+{
+    char path[DEMO_PATH_BYTES];
+    const char *folder = getenv("WEFT_TRACE_DIR");
+    *log = (trace_log){0};
+    if (folder == NULL) {
+        return;
+    }
+    (void)snprintf(path, sizeof path, "%s/weft-demo.trace", folder);
+    if (!trace_log_open(log, path)) {
+        demo_fail("cannot write %s: %s", path, strerror(errno));
+    }
 }
 
 /* Forks; returns the child's socket in the child, and -1 in the parent. */
@@ -209,6 +226,8 @@ typedef struct serving {
     weft_worker *worker;
     const char *saves;
     bool die, save;
+    unsigned number;
+    trace_log log;
 } serving;
 
 /* Waits until the net or the commander has something, and lets the net do it; saves what was
@@ -240,9 +259,10 @@ static void save_later(void *context, uint64_t version, uint64_t digest)
     ((serving *)context)->save = true;
 }
 
-static void die_in_the_middle(void *context, const weft_trace *record)
+static void log_and_die_in_the_middle(void *context, const weft_trace *record)
 {
     const serving *s = context;
+    trace_log_record(&s->log, s->number - 1, TRACE_LOG_NOBODY, record);
     if (s->die && record->kind == WEFT_TRACE_RECEIVED && record->message == MESSAGE_PAYLOAD &&
         (record->offset > 0 || s->weights.transport != NULL)) { /* nccl: one frame begins it all */
         (void)raise(SIGKILL);
@@ -252,7 +272,7 @@ static void die_in_the_middle(void *context, const weft_trace *record)
 static void serve(int socket, unsigned number, const char *path, uint64_t version,
                   const char *saves, demo_place place)
 {
-    serving s = {.saves = saves};
+    serving s = {.saves = saves, .number = number};
     weft_worker_config config = WEFT_WORKER_CONFIG_INIT;
     weft_net *net;
     demo_reply reply = {0};
@@ -266,11 +286,14 @@ static void serve(int socket, unsigned number, const char *path, uint64_t versio
     config.name = name;
     config.version = version;
     config.timeout_ms = DEMO_TIMEOUT_MS;
-    config.hooks = (weft_hooks){.context = &s, .committed = save_later, .trace = die_in_the_middle};
+    config.hooks =
+        (weft_hooks){.context = &s, .committed = save_later, .trace = log_and_die_in_the_middle};
     must(weft_worker_create(&s.worker, &config), "worker");
     must(weft_net_create(&net), "net");
     must(weft_net_listen(net, s.worker, "127.0.0.1:0", &reply.port), "listen");
     weft_worker_get_info(s.worker, &reply.worker);
+    open_log(&s.log);
+    trace_log_began(&s.log, number - 1, reply.worker.version, reply.worker.digest);
     transmit(socket, &reply, sizeof reply);
     while (wait_for_command(net, socket, &command, &s)) {
         s.die = command.die == DEMO_DIES_RECEIVING;
@@ -303,6 +326,7 @@ typedef struct training {
     weft_net *net;
     demo_death die;
     uint16_t ports[3];
+    trace_log log;
 } training;
 
 /* The network fails between this process and all workers but the first. */
@@ -319,11 +343,22 @@ static void cut_all_but_the_first(const training *t)
     }
 }
 
-static void die_when_it_hurts(void *context, const weft_trace *record)
+/* Whom the link leads to: its HELLO said "worker 3". */
+static uint32_t peer_of(const training *t, uint32_t link)
+{
+    weft_trainer_worker_info info;
+    unsigned number;
+    bool known = weft_trainer_worker(t->trainer, link, &info) == WEFT_OK &&
+                 sscanf(info.name, "worker %u", &number) == 1; /* NOLINT(cert-err34-c) : our own */
+    return known ? number - 1 : TRACE_LOG_NOBODY;
+}
+
+static void log_and_die_when_it_hurts(void *context, const weft_trace *record)
 {
     const training *t = context;
     bool decided = record->kind == WEFT_TRACE_TRANSITION && record->to == WEFT_FINISHED;
     bool heard = record->kind == WEFT_TRACE_RECEIVED && record->message == MESSAGE_COMMITTED;
+    trace_log_record(&t->log, TRACE_LOG_TRAINER, peer_of(t, record->link), record);
     if (t->die == DEMO_DIES_HALFWAY && decided) {
         cut_all_but_the_first(t);
     }
@@ -396,8 +431,14 @@ static void train(int socket, const char *path, uint64_t version, demo_place pla
     config.transport = t.weights.transport;
     config.base_version = version;
     config.timeout_ms = DEMO_TIMEOUT_MS;
-    config.hooks = (weft_hooks){.context = &t, .trace = die_when_it_hurts};
+    config.hooks = (weft_hooks){.context = &t, .trace = log_and_die_when_it_hurts};
     must(weft_trainer_create(&t.trainer, &config), "trainer");
+    weft_trainer_info info;
+    weft_trainer_get_info(t.trainer, &info);
+    open_log(&t.log);
+    trace_log_say(&t.log, place.over_nccl ? "transport nccl" : "transport tcp");
+    trace_log_say(&t.log, "sockets");
+    trace_log_began(&t.log, TRACE_LOG_TRAINER, info.base_version, info.base_digest);
     must(weft_net_create(&t.net), "net");
     while (wait_for_command(t.net, socket, &command, NULL)) {
         demo_reply reply = {0};

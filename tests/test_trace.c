@@ -22,8 +22,13 @@ static void tell(test_world *world, world_worker *worker, const weft_trace *reco
     size_t used = strlen(text), left = sizeof s->worker - used;
     assert_true(record->now_ns >= s->last_ns);
     s->last_ns = record->now_ns;
-    assert_int_equal(record->epoch, record->message == WEFT_MESSAGE_HELLO ? 0 : 1);
-    if (record->kind == WEFT_TRACE_TRANSITION) {
+    bool lost = record->kind == WEFT_TRACE_LOST;
+    assert_int_equal(record->epoch, lost || record->message == WEFT_MESSAGE_HELLO ? 0 : 1);
+    if (lost) {
+        assert_int_equal(record->link, 0);
+        assert_int_equal(record->status, WEFT_E_LINK_CLOSED);
+        (void)snprintf(text + used, left, "!lost ");
+    } else if (record->kind == WEFT_TRACE_TRANSITION) {
         assert_int_equal(record->link, WEFT_LINK_NONE);
         (void)snprintf(text + used, left, "%s>%s ", weft_state_name(record->from),
                        weft_state_name(record->to));
@@ -70,8 +75,8 @@ static void test_a_fault_in_records(void **state)
         assert_true(world_turn(world));
     }
     world_cut(world, 0);
-    assert_non_null(strstr(s.worker, "receiving>failed failed>idle "));
-    assert_non_null(strstr(s.trainer, "applying>failed failed>idle "));
+    assert_non_null(strstr(s.worker, "!lost receiving>failed failed>idle "));
+    assert_non_null(strstr(s.trainer, "!lost applying>failed failed>idle "));
     world->watch = NULL;
     world_destroy(world);
 }

@@ -64,6 +64,7 @@ static void test_empty_model(void **state)
 {
     (void)state;
     test_world *world = world_create(&(world_options){.workers = 1, .tensors = 0});
+    world_leave_out_of_traces(world, "an empty model, whose digest is 0 as that of nothing");
     world_push_and_check(world, WEFT_SPARSE, 0, 1);
     world_destroy(world);
 }
@@ -431,6 +432,7 @@ static void test_first_message_must_be_hello(void **state)
 {
     (void)state;
     test_world *world = world_create(&(world_options){.workers = 1, .tensors = 4});
+    world_leave_out_of_traces(world, "a peer that does not follow the protocol");
     uint32_t link;
     assert_int_equal(weft_trainer_link_open(world->trainer, &link), WEFT_OK);
     put_frame(world, link, &(weft_message){.type = WEFT_MESSAGE_STARTED, .epoch = 1}, NULL);
@@ -444,6 +446,7 @@ static void test_answer_out_of_phase(void **state)
 {
     (void)state;
     test_world *world = world_create(&(world_options){.workers = 2, .tensors = 4, .version = 1});
+    world_leave_out_of_traces(world, "a peer that does not follow the protocol");
     test_model *before = test_model_copy(&world->random, world->base);
     test_model_change(&world->random, world->current, 200);
     assert_int_equal(world_begin_push(world, WEFT_SPARSE, 2), WEFT_OK);
@@ -466,6 +469,7 @@ static void test_applied_with_another_digest(void **state)
 {
     (void)state;
     test_world *world = world_create(&(world_options){.workers = 1, .tensors = 4, .version = 1});
+    world_leave_out_of_traces(world, "a peer that does not follow the protocol");
     test_model *before = test_model_copy(&world->random, world->base);
     static const weft_message_type ANSWERS[] = {WEFT_MESSAGE_STARTED, WEFT_MESSAGE_READY,
                                                 WEFT_MESSAGE_STAGED};
@@ -498,6 +502,7 @@ static void test_garbage_and_truncation(void **state)
 {
     (void)state;
     test_world *world = world_create(&(world_options){.workers = 1, .tensors = 4});
+    world_leave_out_of_traces(world, "a peer that does not follow the protocol");
     uint32_t link;
     uint8_t bytes[WEFT_FRAME_HEAD_MAX];
     weft_trainer_worker_info info;

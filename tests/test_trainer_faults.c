@@ -407,18 +407,10 @@ static void test_restarted_trainer(void **state)
 {
     (void)state;
     test_world *world = world_create(&(world_options){.workers = 2, .tensors = 8, .version = 1});
-    weft_trainer_config config = WEFT_TRAINER_CONFIG_INIT;
     weft_push push;
     world_push_and_check(world, WEFT_SPARSE, 100, 2);
     world_push_and_check(world, WEFT_SPARSE, 100, 3);
-    world_cut(world, 0);
-    world_cut(world, 1);
-    weft_trainer_destroy(world->trainer);
-    config.model = world->current->model;
-    config.base = world->base->model;
-    config.base_version = 3;
-    config.allocator = world->memory.allocator;
-    assert_int_equal(weft_trainer_create(&world->trainer, &config), WEFT_OK);
+    world_restart_trainer(world);
     world_connect(world, 0);
     world_connect(world, 1);
     world_settle(world);

@@ -19,71 +19,10 @@
 
 /* ---- three workers of one trainer ---- */
 
-typedef struct conversation { /* a connection from one worker to another */
-    world_worker *from, *to;
-    uint32_t rank, here, there;
-} conversation;
-
 typedef struct talk {
-    bool reachable[WORKERS]; /* by other workers */
     bool hears_commit[WORKERS];
     bool decided;
-    unsigned conversations;
 } talk;
-
-static void move_bytes(conversation *c)
-{
-    weft_span spans[WEFT_SPANS_MAX];
-    bool moved = true;
-    while (moved) {
-        moved = false;
-        while (weft_worker_send(c->from->worker, c->here, spans) > 0) {
-            (void)weft_worker_receive(c->to->worker, c->there, spans[0].data, spans[0].length);
-            weft_worker_sent(c->from->worker, c->here, spans[0].length);
-            moved = true;
-        }
-        while (weft_worker_link_status(c->from->worker, c->here) == WEFT_OK &&
-               weft_worker_send(c->to->worker, c->there, spans) > 0) {
-            size_t length = spans[0].length; /* receiving may end the link, not the other's bytes */
-            (void)weft_worker_receive(c->from->worker, c->here, spans[0].data, length);
-            weft_worker_sent(c->to->worker, c->there, length);
-            moved = true;
-        }
-    }
-}
-
-/* Addresses are "peer:" and the worker's number. */
-static void converse(test_world *world, talk *t, world_worker *from, uint32_t rank,
-                     const char *address)
-{
-    uint32_t number = (uint32_t)strtoul(address + strlen("peer:"), NULL, 10);
-    conversation c = {.from = from, .to = &world->workers[number], .rank = rank};
-    if (!t->reachable[number] || c.to->worker == NULL) {
-        weft_worker_peer_failed(from->worker, rank);
-        return;
-    }
-    t->conversations++;
-    assert_int_equal(weft_worker_link_open(c.to->worker, &c.there), WEFT_OK);
-    assert_int_equal(weft_worker_peer_open(from->worker, rank, &c.here), WEFT_OK);
-    move_bytes(&c);
-    assert_int_equal(weft_worker_link_status(from->worker, c.here), WEFT_E_CANCELLED);
-    assert_int_equal(weft_worker_link_close(from->worker, c.here, WEFT_E_CANCELLED), WEFT_OK);
-    assert_int_equal(weft_worker_link_close(c.to->worker, c.there, WEFT_E_LINK_CLOSED), WEFT_OK);
-}
-
-/* As a driver does: whoever wants to ask somebody is connected to it. */
-static void let_them_ask(test_world *world, talk *t)
-{
-    for (uint32_t i = 0; i < world->count; i++) {
-        world_worker *worker = &world->workers[i];
-        uint32_t rank;
-        const char *address;
-        while (worker->worker != NULL && weft_worker_peer_wanted(worker->worker, &rank, &address)) {
-            assert_int_not_equal(rank, i + 1);
-            converse(world, t, worker, rank, address);
-        }
-    }
-}
 
 static bool all_idle(const test_world *world)
 {
@@ -99,10 +38,9 @@ static bool all_idle(const test_world *world)
     return true;
 }
 
-static void let_time_pass(test_world *world, talk *t, unsigned milliseconds)
+static void let_time_pass(test_world *world, unsigned milliseconds)
 {
     for (unsigned i = 0; i < milliseconds && !all_idle(world); i++) {
-        let_them_ask(world, t);
         world_wait(world, 1);
     }
 }
@@ -114,9 +52,18 @@ static void note_the_decision(test_world *world, world_worker *worker, const wef
         worker == NULL && record->kind == WEFT_TRACE_TRANSITION && record->to == WEFT_FINISHED;
 }
 
-/* A push; whoever shall not hear of the decision loses its link when it is made. */
+static void reach(test_world *world, bool first, bool others)
+{
+    for (uint32_t i = 0; i < world->count; i++) {
+        world->workers[i].unreachable = i == 0 ? !first : !others;
+    }
+}
+
+/* A push; whoever shall not hear of the decision loses its link when it is made, and reaches nobody
+ * yet. */
 static weft_status push_and_cut(test_world *world, talk *t)
 {
+    reach(world, false, false);
     assert_int_equal(world_begin_push(world, WEFT_SPARSE, 1), WEFT_OK);
     while (!t->decided) {
         assert_true(world_turn(world));
@@ -132,15 +79,8 @@ static weft_status push_and_cut(test_world *world, talk *t)
 
 static test_world *begin(talk *t)
 {
-    test_world *world =
-        world_create(&(world_options){.workers = WORKERS, .tensors = 3, .timeout_ms = 1000});
-    for (uint32_t i = 0; i < WORKERS; i++) {
-        char address[16];
-        (void)snprintf(address, sizeof address, "peer:%u", i);
-        assert_int_equal(
-            weft_trainer_link_address(world->trainer, world->workers[i].there, address), WEFT_OK);
-        t->reachable[i] = true;
-    }
+    test_world *world = world_create(
+        &(world_options){.workers = WORKERS, .tensors = 3, .timeout_ms = 1000, .addresses = true});
     world->watch = note_the_decision;
     world->watch_context = t;
     test_model_change(&world->random, world->current, 100);
@@ -169,7 +109,8 @@ static void test_one_has_heard_commit(void **state)
     assert_int_equal(push_and_cut(world, &t), WEFT_E_UNCONFIRMED);
     assert_int_equal(outcome_of(world, 1), WEFT_OUTCOME_IN_DOUBT);
     assert_int_equal(outcome_of(world, 2), WEFT_OUTCOME_IN_DOUBT);
-    let_time_pass(world, &t, 10);
+    reach(world, true, true);
+    let_time_pass(world, 101);
     world_check(world, world->current, 1);
     assert_outcomes(world, WEFT_OUTCOME_COMMITTED);
     world_check_base(world, world->current, 1);
@@ -188,7 +129,8 @@ static void test_nobody_has_heard_commit(void **state)
     test_world *world = begin(&t);
     assert_int_equal(push_and_cut(world, &t), WEFT_E_IN_DOUBT);
     assert_outcomes(world, WEFT_OUTCOME_IN_DOUBT);
-    let_time_pass(world, &t, 10);
+    reach(world, true, true);
+    let_time_pass(world, 101);
     world_check(world, world->base, 0);
     assert_outcomes(world, WEFT_OUTCOME_ABORTED);
     const weft_detail *detail = weft_worker_detail(world->workers[0].worker);
@@ -209,13 +151,13 @@ static void test_who_knows_comes_late(void **state)
     talk t = {.hears_commit = {true}};
     (void)state;
     test_world *world = begin(&t);
-    t.reachable[0] = false;
     assert_int_equal(push_and_cut(world, &t), WEFT_E_UNCONFIRMED);
-    let_time_pass(world, &t, 500);
+    reach(world, false, true);
+    let_time_pass(world, 500);
     assert_int_equal(outcome_of(world, 1), WEFT_OUTCOME_IN_DOUBT);
-    assert_true(t.conversations >= 8 && t.conversations <= 12); /* both ways, each 100 ms */
-    t.reachable[0] = true;
-    let_time_pass(world, &t, 101);
+    assert_true(world->conversations >= 8 && world->conversations <= 12); /* two each 100 ms */
+    reach(world, true, true);
+    let_time_pass(world, 101);
     world_check(world, world->current, 1);
     world_destroy(world);
 }
@@ -225,9 +167,9 @@ static void test_who_knows_stays_away(void **state)
     talk t = {.hears_commit = {true}};
     (void)state;
     test_world *world = begin(&t);
-    t.reachable[0] = false;
     assert_int_equal(push_and_cut(world, &t), WEFT_E_UNCONFIRMED);
-    let_time_pass(world, &t, 1001);
+    reach(world, false, true);
+    let_time_pass(world, 1001);
     assert_int_equal(outcome_of(world, 0), WEFT_OUTCOME_COMMITTED);
     for (uint32_t i = 1; i < WORKERS; i++) {
         assert_int_equal(outcome_of(world, i), WEFT_OUTCOME_UNCONFIRMED);
@@ -248,7 +190,7 @@ static void test_who_knew_has_started_again(void **state)
     assert_int_equal(push_and_cut(world, &t), WEFT_E_UNCONFIRMED);
     world_kill(world, 0);
     world_revive(world, 0, world->current, 1);
-    let_time_pass(world, &t, 1001);
+    let_time_pass(world, 1001);
     assert_int_equal(outcome_of(world, 1), WEFT_OUTCOME_UNCONFIRMED);
     assert_int_equal(outcome_of(world, 2), WEFT_OUTCOME_UNCONFIRMED);
     world_destroy(world);
@@ -260,6 +202,7 @@ static void test_an_address_is_missing(void **state)
     talk t = {.hears_commit = {true}};
     (void)state;
     test_world *world = begin(&t);
+    world->options->addresses = false; /* of those that connect from now on */
     world_cut(world, 2);
     world_connect(world, 2);
     world_settle(world);

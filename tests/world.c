@@ -1,10 +1,13 @@
 #include "world.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -55,6 +58,7 @@ static void on_failure(void *context, const weft_detail *detail)
 static void on_worker_trace(void *context, const weft_trace *record)
 {
     world_worker *worker = context;
+    trace_log_record(&worker->world->log, worker->number, TRACE_LOG_NOBODY, record);
     if (worker->world->watch != NULL) {
         worker->world->watch(worker->world, worker, record);
     }
@@ -81,6 +85,8 @@ static void on_trainer_failure(void *context, const weft_detail *detail)
 static void on_trainer_trace(void *context, const weft_trace *record)
 {
     test_world *world = context;
+    uint32_t peer = record->link < WORLD_LINKS_MAX ? world->peers[record->link] : TRACE_LOG_NOBODY;
+    trace_log_record(&world->log, TRACE_LOG_TRAINER, peer, record);
     if (world->watch != NULL) {
         world->watch(world, NULL, record);
     }
@@ -221,6 +227,64 @@ static bool move_one(test_world *world, world_worker *worker)
            (!worker->stopped && (drain_worker(world, worker) || feed_worker(world, worker)));
 }
 
+/* ---- workers that ask each other ---- */
+
+typedef struct conversation { /* a connection from one worker to another */
+    world_worker *from, *to;
+    uint32_t here, there;
+} conversation;
+
+static bool move_one_way(weft_worker *from, uint32_t here, weft_worker *to, uint32_t there)
+{
+    weft_span spans[WEFT_SPANS_MAX];
+    bool moved = false;
+    while (weft_worker_link_status(to, there) == WEFT_OK &&
+           weft_worker_send(from, here, spans) > 0) {
+        size_t length = spans[0].length;
+        (void)weft_worker_receive(to, there, spans[0].data, length);
+        weft_worker_sent(from, here, length);
+        moved = true;
+    }
+    return moved;
+}
+
+static void converse(test_world *world, world_worker *from, uint32_t rank, const char *address)
+{
+    uint32_t number = (uint32_t)strtoul(address + strlen("peer:"), NULL, 10);
+    world_worker *to = &world->workers[number];
+    conversation c = {.from = from, .to = to};
+    assert_ptr_not_equal(from, to);
+    if (to->worker == NULL || to->stopped || to->unreachable ||
+        weft_worker_link_open(to->worker, &c.there) != WEFT_OK) {
+        weft_worker_peer_failed(from->worker, rank);
+        return;
+    }
+    world->conversations++;
+    assert_int_equal(weft_worker_peer_open(from->worker, rank, &c.here), WEFT_OK);
+    while (move_one_way(to->worker, c.there, from->worker, c.here) ||
+           move_one_way(from->worker, c.here, to->worker, c.there)) {
+    }
+    assert_int_equal(weft_worker_link_status(from->worker, c.here), WEFT_E_CANCELLED);
+    assert_int_equal(weft_worker_link_close(from->worker, c.here, WEFT_E_CANCELLED), WEFT_OK);
+    assert_int_equal(weft_worker_link_close(to->worker, c.there, WEFT_E_LINK_CLOSED), WEFT_OK);
+}
+
+/* As a driver does: a worker that wants to ask another one is connected to it. */
+static bool let_one_ask(test_world *world, uint32_t first)
+{
+    for (uint32_t i = 0; i < world->count; i++) {
+        world_worker *worker = &world->workers[(first + i) % world->count];
+        uint32_t rank;
+        const char *address;
+        if (worker->worker != NULL && !worker->stopped &&
+            weft_worker_peer_wanted(worker->worker, &rank, &address)) {
+            converse(world, worker, rank, address);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool world_turn(test_world *world)
 {
     uint32_t first =
@@ -230,7 +294,7 @@ bool world_turn(test_world *world)
             return true;
         }
     }
-    return false;
+    return let_one_ask(world, first);
 }
 
 static bool is_busy(const test_world *world)
@@ -266,7 +330,16 @@ void world_settle(test_world *world)
     }
 }
 
-void world_wait(test_world *world, uint64_t milliseconds)
+bool world_step(test_world *world)
+{
+    bool moves = world_turn(world) || is_busy(world);
+    if (moves) {
+        tick(world);
+    }
+    return moves;
+}
+
+void world_pass(test_world *world, uint64_t milliseconds)
 {
     world->now_ns += milliseconds * NS_PER_MS;
     tick(world);
@@ -275,10 +348,50 @@ void world_wait(test_world *world, uint64_t milliseconds)
             close_if_broken(world, &world->workers[i], WEFT_OK);
         }
     }
+}
+
+void world_wait(test_world *world, uint64_t milliseconds)
+{
+    world_pass(world, milliseconds);
     world_settle(world);
 }
 
 /* ---- life ---- */
+
+static void open_log(test_world *world, const world_options *options)
+{
+    static const char *const POLICIES[] = {[WEFT_BASELINE_AUTO] = "either",
+                                           [WEFT_BASELINE_STAGED] = "staged",
+                                           [WEFT_BASELINE_STREAMED] = "streamed"};
+    static unsigned count;
+    const char *folder = getenv("WEFT_TRACE_DIR");
+    char remark[64];
+    for (uint32_t i = 0; i < WORLD_LINKS_MAX; i++) {
+        world->peers[i] = TRACE_LOG_NOBODY;
+    }
+    if (folder == NULL) {
+        return;
+    }
+    int length = snprintf(world->log_path, sizeof world->log_path, "%s/%s-%04u.trace", folder,
+                          program_invocation_short_name, count++);
+    assert_in_range(length, 1, sizeof world->log_path - 1);
+    (void)unlink(world->log_path);
+    assert_true(trace_log_open(&world->log, world->log_path));
+    (void)snprintf(remark, sizeof remark, "WEFT_SEED=%" PRIu64, world->random.state);
+    trace_log_say(&world->log, remark);
+    (void)snprintf(remark, sizeof remark, "transport %s", options->collective ? "nccl" : "tcp");
+    trace_log_say(&world->log, remark);
+    (void)snprintf(remark, sizeof remark, "baselines %s", POLICIES[options->baseline]);
+    trace_log_say(&world->log, remark);
+}
+
+void world_leave_out_of_traces(test_world *world, const char *why)
+{
+    char remark[200];
+    (void)snprintf(remark, sizeof remark, "left out: %s", why);
+    trace_log_say(&world->log, remark);
+    trace_log_close(&world->log);
+}
 
 static void create_worker(test_world *world, uint32_t number, const world_options *options,
                           uint64_t version)
@@ -309,10 +422,13 @@ static void create_worker(test_world *world, uint32_t number, const world_option
                                 .trace = on_worker_trace};
     worker->paused = worker->stopped = false;
     assert_int_equal(weft_worker_create(&worker->worker, &config), WEFT_OK);
+    weft_worker_info info;
+    weft_worker_get_info(worker->worker, &info);
+    trace_log_began(&world->log, number, info.version, info.digest);
     weft_worker_tick(worker->worker, world->now_ns);
 }
 
-static void create_trainer(test_world *world, const world_options *options)
+static void create_trainer(test_world *world, const world_options *options, uint64_t version)
 {
     weft_trainer_config config = WEFT_TRAINER_CONFIG_INIT;
     config.model = world->current->model;
@@ -323,7 +439,7 @@ static void create_trainer(test_world *world, const world_options *options)
     config.device = options->trainer_device;
     config.base = options->pinned_base ? NULL : world->base->model;
     config.pinned_base = options->pinned_base;
-    config.base_version = options->version;
+    config.base_version = version;
     config.allocator = world->memory.allocator;
     config.update_bytes = options->update_bytes;
     config.budget_bytes =
@@ -335,6 +451,9 @@ static void create_trainer(test_world *world, const world_options *options)
                                 .failed = on_trainer_failure,
                                 .trace = on_trainer_trace};
     assert_int_equal(weft_trainer_create(&world->trainer, &config), WEFT_OK);
+    weft_trainer_info info;
+    weft_trainer_get_info(world->trainer, &info);
+    trace_log_began(&world->log, TRACE_LOG_TRAINER, info.base_version, info.base_digest);
     weft_trainer_tick(world->trainer, world->now_ns);
 }
 
@@ -343,13 +462,17 @@ test_world *world_create(const world_options *options)
     test_world *made = calloc(1, sizeof *made);
     assert_non_null(made);
     made->random = test_random_start();
+    open_log(made, options);
     made->now_ns = NS_PER_MS;
     made->count = options->workers;
     collective_start(&made->collective, &made->random);
     made->current = test_model_create(&made->random, options->tensors);
     made->base = test_model_copy(&made->random, made->current);
+    made->options = malloc(sizeof *made->options);
+    assert_non_null(made->options);
+    *made->options = *options;
     test_allocator_start(&made->memory, 0);
-    create_trainer(made, options);
+    create_trainer(made, options, options->version);
     for (uint32_t i = 0; i < options->workers; i++) {
         world_worker *worker = &made->workers[i];
         worker->world = made;
@@ -381,6 +504,9 @@ void world_destroy(test_world *world)
     test_model_destroy(world->current);
     test_model_destroy(world->base);
     test_allocator_finish(&world->memory);
+    trace_log_ended(&world->log);
+    trace_log_close(&world->log);
+    free(world->options);
     free(world);
 }
 
@@ -391,6 +517,14 @@ void world_connect(test_world *world, uint32_t number)
     assert_int_equal(weft_worker_link_open(worker->worker, &worker->here), WEFT_OK);
     assert_int_equal(weft_trainer_link_open(world->trainer, &worker->there), WEFT_OK);
     worker->connected = true;
+    if (world->options->addresses) {
+        char address[16];
+        (void)snprintf(address, sizeof address, "peer:%" PRIu32, number);
+        assert_int_equal(weft_trainer_link_address(world->trainer, worker->there, address),
+                         WEFT_OK);
+    }
+    assert_true(worker->there < WORLD_LINKS_MAX);
+    world->peers[worker->there] = number;
 }
 
 void world_cut(test_world *world, uint32_t number)
@@ -412,13 +546,34 @@ void world_kill(test_world *world, uint32_t number)
     world_cut(world, number);
 }
 
+void world_restart_trainer(test_world *world)
+{
+    weft_trainer_info info;
+    weft_trainer_get_info(world->trainer, &info);
+    weft_trainer_destroy(world->trainer);
+    weft_transport_destroy(world->transport);
+    world->transport = NULL;
+    create_trainer(world, world->options, info.base_version);
+    for (uint32_t i = 0; i < world->count; i++) {
+        world_worker *worker = &world->workers[i];
+        bool open = worker->connected && worker->worker != NULL;
+        worker->connected = false;
+        forget(&worker->in);
+        forget(&worker->out);
+        if (open) {
+            assert_int_equal(
+                weft_worker_link_close(worker->worker, worker->here, WEFT_E_LINK_CLOSED), WEFT_OK);
+        }
+    }
+}
+
 void world_revive(test_world *world, uint32_t number, const test_model *content, uint64_t version)
 {
     world_worker *worker = &world->workers[number];
     assert_null(worker->worker);
     test_model_destroy(worker->model);
     worker->model = test_model_shuffle(&world->random, content);
-    create_worker(world, number, &(world_options){0}, version);
+    create_worker(world, number, &(world_options){.baseline = world->options->baseline}, version);
     world_connect(world, number);
     world_settle(world);
 }

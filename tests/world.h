@@ -5,9 +5,11 @@
 
 #include "collective.h"
 #include "support.h"
+#include "trace_log.h"
 #include "weft.h"
 
 #define WORLD_WORKERS_MAX 8u
+#define WORLD_LINKS_MAX   64u
 
 typedef struct world_queue { /* bytes on the wire, in one direction */
     uint8_t *bytes;
@@ -22,6 +24,7 @@ typedef struct world_worker {
     test_allocator memory;
     const weft_transport *transport; /* or NULL */
     bool connected, stopped; /* stopped: its bytes lie on the wire, and it does not see the time */
+    bool unreachable;        /* for other workers, when they are in doubt */
     uint32_t here, there;    /* the link's number on the worker and on the trainer */
     world_queue in, out;
     unsigned pauses, resumes, commits, failures;
@@ -36,12 +39,16 @@ typedef struct test_world {
     uint32_t count;
     world_worker workers[WORLD_WORKERS_MAX];
     uint64_t now_ns;
-    unsigned commits, failures;
+    unsigned commits, failures, conversations;
+    struct world_options *options; /* of the trainer */
     collective collective;
     const weft_transport *transport; /* the trainer's, or NULL */
     /* Called for each record of anybody; worker is NULL for the trainer's. May cut and stop. */
     void (*watch)(struct test_world *world, world_worker *worker, const weft_trace *record);
     void *watch_context;
+    trace_log log; /* of everybody's records, if the environment asks for it */
+    char log_path[256];
+    uint32_t peers[WORLD_LINKS_MAX]; /* worker that the trainer's link leads or led to */
 } test_world;
 
 typedef struct world_options {
@@ -56,9 +63,14 @@ typedef struct world_options {
     uint32_t timeout_ms, keepalive_ms;                 /* 0: the default */
     const weft_device *trainer_device, *worker_device; /* NULL: the host */
     bool pinned_base; /* the trainer's base is a copy of its own; world->base stays as it began */
+    bool addresses;   /* the trainer knows where its workers reach each other: "peer:NUMBER" */
 } world_options;
 
+/* Where the environment has WEFT_TRACE_DIR, every world leaves a trace there, PROGRAM-NUMBER.trace,
+ * for tla/trace.py. */
 test_world *world_create(const world_options *options);
+/* What follows is no behaviour of the protocol's model; the trace is given up, with the reason. */
+void world_leave_out_of_traces(test_world *world, const char *why);
 /* Checks that nothing leaks. */
 void world_destroy(test_world *world);
 
@@ -69,10 +81,17 @@ void world_cut(test_world *world, uint32_t worker);
 void world_kill(test_world *world, uint32_t worker);
 /* A new process with this content and version, connected. */
 void world_revive(test_world *world, uint32_t worker, const test_model *content, uint64_t version);
+/* The trainer's process is gone, and another one begins with the same base. Every worker sees its
+ * link close; nobody is connected. */
+void world_restart_trainer(test_world *world);
 /* Moves one piece of bytes one step further; false when there is none. */
 bool world_turn(test_world *world);
 /* Moves bytes, and asks whoever is busy, until nothing moves any more or is busy for ever. */
 void world_settle(test_world *world);
+/* One round of world_settle; false when nothing moves and nobody is busy. */
+bool world_step(test_world *world);
+/* Moves the clock only. */
+void world_pass(test_world *world, uint64_t milliseconds);
 /* Moves the clock and then the bytes. */
 void world_wait(test_world *world, uint64_t milliseconds);
 /* Only begins a push. */

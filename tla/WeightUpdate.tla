@@ -86,15 +86,27 @@ NoSession ==
 NewWorker == NoSession @@ [state |-> Table!InitialState, version |-> 1, condition |-> "intact", last |-> 0, outcome |-> "none"]
 NewDevice == [weights |-> 1, owes |-> "none", staging |-> FALSE]
 
-\* A step in the making: the worker, its device, what it sends, what its hooks say.
-At(i) == [w |-> worker[i], d |-> device[i], out |-> <<>>, told |-> told[i]]
+\* A step in the making: the worker, its device, what it sends, what its hooks say, and the records of its trace.
+At(i) == [w |-> worker[i], d |-> device[i], out |-> <<>>, told |-> told[i], log |-> <<>>]
+
+\* What the engine's trace hook says of a step, in order. Emits is TRUE here: the model does not look at it, Trace.tla does.
+Logged(s, record) == [s EXCEPT !.log = Append(@, record)]
+Emits(process, s) == TRUE
 
 \* A frame on a link. On the past one there is nobody to hear it.
 Answer(s, to, type, epoch, update) ==
-  IF to = "now" THEN [s EXCEPT !.out = Append(@, [type |-> type, epoch |-> epoch, update |-> update])] ELSE s
+  LET frame == [type |-> type, epoch |-> epoch, update |-> update]
+      said == Logged(s, [kind |-> "SENT", to |-> to, frame |-> frame])
+  IN IF to = "now" THEN [said EXCEPT !.out = Append(@, frame)] ELSE IF to = "past" THEN said ELSE s
+
+\* A frame of an epoch that is over moves nothing.
+Drop(s) == Logged(s, [kind |-> "DROPPED"])
 
 \* commit_event: the only way that a state moves.
-Commit(s, event) == [s EXCEPT !.w.state = Moved(@, event)]
+Moves(from, event, epoch, cause) ==
+  [kind |-> "TRANSITION", from |-> from, event |-> event, to |-> Moved(from, event), epoch |-> epoch, cause |-> cause]
+Commit(s, event) ==
+  Logged([s EXCEPT !.w.state = Moved(@, event)], Moves(s.w.state, event, s.w.epoch, s.w.cause))
 
 \* What an undo restores: what was there before the first write.
 Before(w) == IF w.condition = "intact" THEN w.version ELSE Nothing
@@ -131,7 +143,7 @@ Refused(w, m) ==
   \/ m.kind = "sparse" /\ (w.condition = "torn" \/ m.base # w.version)
 
 OnStart(s, from, m) ==
-  IF s.w.owner = from THEN IF CanFail(s.w.state) THEN Fault(s, "fault") ELSE s
+  IF s.w.owner = from THEN IF CanFail(s.w.state) THEN Fault(s, "fault") ELSE Drop(s)
   ELSE IF Refused(s.w, m) THEN Answer(s, from, "FAILED", m.epoch, 0)
   ELSE LET agreed == [s EXCEPT !.w.epoch = m.epoch, !.w.last = m.epoch, !.w.outcome = "undecided", !.w.owner = from,
                                !.w.kind = m.kind, !.w.updates = m.updates, !.w.target = m.target,
@@ -147,7 +159,7 @@ OnForeign(s, from, m) ==
            new == m.epoch > s.w.last
            noted == IF new THEN [s EXCEPT !.w.last = m.epoch, !.w.outcome = "aborted", !.told[m.target] = "aborted"] ELSE s
        IN Answer(noted, from, IF committed THEN "COMMITTED" ELSE "ABORTED", m.epoch, 0)
-     ELSE IF over THEN s
+     ELSE IF over THEN Drop(s)
      ELSE Answer(s, from, "FAILED", m.epoch, 0)
 
 OnUpdate(s, m) ==
@@ -193,8 +205,8 @@ OnMessage(s, from, m) ==
   IF m.type = "START" THEN OnStart(s, from, m)
   ELSE IF s.w.state = "idle" \/ m.epoch # s.w.epoch THEN OnForeign(s, from, m)
   ELSE IF s.w.owner # from THEN Answer(s, from, "FAILED", m.epoch, 0)
-  ELSE IF ~CanFail(s.w.state) THEN s
-  ELSE IF s.w.awaits = "peers" /\ m.type # "ABORT" THEN s  \* in doubt: a commit is its peers' to tell
+  ELSE IF ~CanFail(s.w.state) THEN Drop(s)
+  ELSE IF s.w.awaits = "peers" /\ m.type # "ABORT" THEN Drop(s)  \* in doubt: a commit is its peers' to tell
   ELSE OnSession(s, m)
 
 \* Who asks its peers, once it has waited long enough for its trainer: their addresses came with START.
@@ -217,13 +229,16 @@ Becomes(i, s, left) ==
   /\ told' = [told EXCEPT ![i] = s.told]
   /\ kept' = kept \cup {v \in Versions : s.told[v] = "committed"}
   /\ link' = [link EXCEPT ![i] = [left EXCEPT !.up = IF left.there THEN @ \o s.out ELSE @]]
+  /\ Emits(i, s)
   /\ UNCHANGED <<trainer, decided, pushes>>
 
-Deliver(i, type) ==
-  \/ /\ link[i].down # <<>> /\ Head(link[i].down).type = type
-     /\ Becomes(i, OnMessage(At(i), "now", Head(link[i].down)), [link[i] EXCEPT !.down = Tail(@)])
-  \/ /\ link[i].past # <<>> /\ Head(link[i].past).type = type
-     /\ Becomes(i, OnMessage(At(i), "past", Head(link[i].past)), [link[i] EXCEPT !.past = Tail(@)])
+DeliverNow(i, type) ==
+  /\ link[i].down # <<>> /\ Head(link[i].down).type = type
+  /\ Becomes(i, OnMessage(At(i), "now", Head(link[i].down)), [link[i] EXCEPT !.down = Tail(@)])
+DeliverPast(i, type) ==
+  /\ link[i].past # <<>> /\ Head(link[i].past).type = type
+  /\ Becomes(i, OnMessage(At(i), "past", Head(link[i].past)), [link[i] EXCEPT !.past = Tail(@)])
+Deliver(i, type) == DeliverNow(i, type) \/ DeliverPast(i, type)
 
 \* A frame arrives at worker i: WEFT_INPUT_MESSAGE, one action for each type.
 DeliverStart(i) == Deliver(i, "START") /\ UNCHANGED faults
@@ -344,13 +359,13 @@ WorkerLosesPast(i) ==
   /\ UNCHANGED faults
 
 \* The process dies, and starts again: its weights, its epochs and what it said are gone.
-WorkerCrashes(i) ==
-  /\ Spend("worker")
-  /\ worker' = [worker EXCEPT ![i] = NewWorker]
-  /\ device' = [device EXCEPT ![i] = NewDevice]
+WorkerStarts(i, version) ==
+  /\ worker' = [worker EXCEPT ![i] = [NewWorker EXCEPT !.version = version]]
+  /\ device' = [device EXCEPT ![i] = [NewDevice EXCEPT !.weights = version]]
   /\ told' = [told EXCEPT ![i] = [v \in Versions |-> "none"]]
   /\ link' = [link EXCEPT ![i] = [@ EXCEPT !.here = FALSE, !.half = FALSE, !.down = <<>>, !.past = <<>>]]
   /\ UNCHANGED <<trainer, kept, decided, pushes>>
+WorkerCrashes(i) == Spend("worker") /\ WorkerStarts(i, 1)
 
 (***************************************************************************)
 (* Doubt, resolved by peers: ASK and OUTCOME                               *)
@@ -399,21 +414,21 @@ NewTrainer ==
 
 \* A step in the making: the trainer, and what it sends to whom.
 Silence == [i \in Workers |-> <<>>]
-Now == [t |-> trainer, out |-> Silence]
+Now == [t |-> trainer, out |-> Silence, log |-> <<>>]
 
-TCommit(s, event) == [s EXCEPT !.t.state = Moved(@, event)]
+TCommit(s, event) ==
+  Logged([s EXCEPT !.t.state = Moved(@, event)], Moves(s.t.state, event, s.t.epoch, s.t.cause))
 
 Frame(t, type) ==
   [type |-> type, epoch |-> t.epoch, target |-> t.target,
    update |-> IF type \in {"UPDATE", "DOCUMENT", "PAYLOAD"} THEN t.update ELSE 0]
-StartFrame(t) ==
+StartFrame(t, known) ==
   Frame(t, "START") @@ [kind |-> t.kind, base |-> IF t.kind = "sparse" THEN t.base ELSE Nothing, updates |-> t.updates,
-                        peers |-> IF PeerResolution THEN t.member ELSE {}]
+                        peers |-> IF known THEN t.member ELSE {}]
 
 \* enter_phase and ask: every member is sent the frames, and owes one answer.
 AskAll(s, phase, frames) ==
-  [t |-> [s.t EXCEPT !.phase = phase, !.answered = {}],
-   out |-> [i \in Workers |-> IF i \in s.t.member THEN frames ELSE <<>>]]
+  [s EXCEPT !.t.phase = phase, !.t.answered = {}, !.out = [i \in Workers |-> IF i \in s.t.member THEN frames ELSE <<>>]]
 Pending(t) == t.member \ t.answered
 
 \* end_session; what belonged to the session is nobody's any more.
@@ -492,7 +507,7 @@ OnHello(s, i, m) ==
 OnHeard(s, i, m) ==
   IF m.type = "HELLO" THEN OnHello(s, i, m)
   ELSE IF i \notin s.t.known THEN Foul(s)
-  ELSE IF i \notin s.t.member \/ m.epoch # s.t.epoch THEN s
+  ELSE IF i \notin s.t.member \/ m.epoch # s.t.epoch THEN Drop(s)
   ELSE IF m.type = "FAILED" THEN Remove(s, i, TRUE)
   ELSE OnAnswer(s, i, m)
 
@@ -507,6 +522,7 @@ TBecomes(s, links) ==
   /\ trainer' = s.t
   /\ link' = Sent(links, s.out)
   /\ decided' = IF s.t.phase = "commit" THEN decided \cup {s.t.target} ELSE decided
+  /\ Emits("trainer", s)
   /\ UNCHANGED <<worker, device, told, kept>>
 
 Hear(i, type) ==
@@ -524,18 +540,18 @@ HearCommitted(i) == Hear(i, "COMMITTED") /\ UNCHANGED faults
 HearAborted(i) == Hear(i, "ABORTED") /\ UNCHANGED faults
 HearFailed(i) == Hear(i, "FAILED") /\ UNCHANGED faults
 
-\* PUSH: every worker that is known takes part. The epoch is above all that were heard of.
-Push ==
-  /\ trainer.phase = "none" /\ trainer.known # {} /\ pushes < Sessions
-  /\ \E kind \in Kinds, updates \in Updates :
-       LET epoch == trainer.highest + 1
-           begun == [trainer EXCEPT !.doubt = 0, !.highest = epoch, !.epoch = epoch, !.cause = "none", !.outcome = "undecided",
-                                    !.kind = kind, !.target = pushes + 2, !.update = 0, !.updates = updates,
-                                    !.member = trainer.known, !.members = Cardinality(trainer.known)]
-           started == TCommit([t |-> begun, out |-> Silence], "start")
-       IN TBecomes(AskAll(started, "start", <<StartFrame(started.t)>>), link)
+\* PUSH: every worker that is known takes part. The epoch is above all that were heard of. known: their addresses are.
+PushOf(kind, updates, target, known) ==
+  /\ trainer.phase = "none" /\ trainer.known # {}
+  /\ LET epoch == trainer.highest + 1
+         begun == [trainer EXCEPT !.doubt = 0, !.highest = epoch, !.epoch = epoch, !.cause = "none", !.outcome = "undecided",
+                                  !.kind = kind, !.target = target, !.update = 0, !.updates = updates,
+                                  !.member = trainer.known, !.members = Cardinality(trainer.known)]
+         started == TCommit([Now EXCEPT !.t = begun], "start")
+     IN TBecomes(AskAll(started, "start", <<StartFrame(started.t, known)>>), link)
   /\ pushes' = pushes + 1
   /\ UNCHANGED faults
+Push == pushes < Sessions /\ \E kind \in Kinds, updates \in Updates : PushOf(kind, updates, pushes + 2, PeerResolution)
 
 Undecided == trainer.phase \notin {"none", "commit", "abort"}
 
@@ -571,11 +587,11 @@ TrainerLosesLink(i) ==
   /\ UNCHANGED pushes
 
 \* The process dies, and starts again: session, epochs and base are gone.
-TrainerCrashes ==
-  /\ Spend("trainer")
-  /\ trainer' = NewTrainer
+TrainerStarts(base) ==
+  /\ trainer' = [NewTrainer EXCEPT !.base = base]
   /\ link' = [i \in Workers |-> [link[i] EXCEPT !.there = FALSE, !.up = <<>>]]
   /\ UNCHANGED <<worker, device, told, kept, decided, pushes>>
+TrainerCrashes == Spend("trainer") /\ TrainerStarts(1)
 
 \* A connection is made, once the trainer's end knows that the last one is gone; the worker's end may not know it yet. The
 \* worker says what it holds.
