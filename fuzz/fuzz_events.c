@@ -190,6 +190,8 @@ static bool deliver(uint32_t i, bool past)
     bool foreign = past && e->core.owner == e->number;
     graph_deliver(&w, i, past);
     if (over || foreign) {
+        /* A step changes a core in place, so that what is equal has equal padding.
+         * NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c) */
         fuzz_expect(memcmp(&before.core, &e->core, sizeof e->core) == 0);
         fuzz_expect(before.weights == e->weights && before.owes == e->owes);
     }
@@ -206,6 +208,9 @@ static bool good_result(uint32_t i, bool streamed)
     }
     if (e->owes == WEFT_INPUT_VALIDATED && e->core.kind == WEFT_BASELINE) {
         input.streamed = e->core.update > 0 ? e->core.streamed : streamed;
+    }
+    if (input.type == WEFT_INPUT_VERIFIED && before.updates == 0 && e->wrong) {
+        input.digest = 1; /* a later update of local control does not make good an earlier one */
     }
     graph_result(&w, i, input);
     (void)before;

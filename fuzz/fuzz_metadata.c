@@ -107,9 +107,9 @@ static void run(const uint8_t *data, size_t size)
     free(document);
 }
 
-/* Beside what parsing may take: the document, and the canonical text of as many patches as the model
- * has tensors, parsed again; the sanitizer counts what is asked for, not what an allocator makes of
- * it. */
+/* Beside what parsing may take: the document, and the canonical text of as many patches as the
+ * model has tensors, parsed again; the sanitizer counts what is asked for, not what an allocator
+ * makes of it. */
 #define BESIDE 65536u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -51,8 +51,8 @@ static void check_metadata(const weft_safetensors *content)
 }
 
 #ifdef WEFT_PLANTED_BUG
-/* A table that is too small for what only a right file says: at least three tensors with an element,
- * and metadata. */
+/* A table that is too small for what only a right file says: at least three tensors with an
+ * element, and metadata. */
 static void planted(const weft_safetensors *content)
 {
     char table[2];

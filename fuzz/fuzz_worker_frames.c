@@ -1,5 +1,5 @@
 /* Any bytes on any of three links of a worker, in pieces of any size, with the clock, the device,
- * the allocator and local control in the input's hands. Whatever comes: the weights are those of a
+ * the transport, the allocator and local control in the input's hands. Whatever comes: the weights are those of a
  * version that was committed, bit for bit, unless a streamed baseline or the device took them;
  * nothing beside the tensors is touched; memory stays in its bounds; the session ends at idle; and
  * the next one commits.
@@ -14,6 +14,7 @@
 #include "harness.h"
 #include "harness_device.h"
 #include "harness_script.h"
+#include "harness_transport.h"
 #include "update.h"
 #include "worker_engine.h"
 
@@ -30,6 +31,7 @@ typedef struct world {
     fuzz_model held, wanted;
     fuzz_memory memory;
     fuzz_device device;
+    fuzz_transport transport;
     uint64_t budget_bytes, memory_most, now_ns;
     fuzz_content kept; /* of the version that was committed last */
     uint64_t kept_version, committed;
@@ -176,7 +178,6 @@ static void give(uint32_t i, const uint8_t *bytes, size_t length)
             listen();
             close_link(i, status);
         }
-        check();
     }
 }
 
@@ -187,7 +188,7 @@ static void give(uint32_t i, const uint8_t *bytes, size_t length)
 static void write_script(fuzz_input *in, uint8_t options, uint32_t changes, uint32_t edits)
 {
     weft_worker_info info;
-    fuzz_content content;
+    fuzz_content content = {{0}};
     weft_worker_get_info(w.worker, &info);
     fuzz_model_get(&w.held, &content);
     for (uint32_t i = 0; i < changes; i++) {
@@ -203,7 +204,9 @@ static void write_script(fuzz_input *in, uint8_t options, uint32_t changes, uint
                               .base_digest = info.digest,
                               .target_version = FUZZ_FIRST_VERSION + 1u + w.committed,
                               .update_bytes = UINT64_C(16) * ((options >> 1) & 7u),
-                              .piece_bytes = (options & 16u) != 0 ? 40u : SCRIPT_DOCUMENT_MAX};
+                              .piece_bytes = (options & 16u) != 0 ? 40u : SCRIPT_DOCUMENT_MAX,
+                              .transport =
+                                  (options & 32u) != 0 ? WEFT_TRANSPORT_NCCL : WEFT_TRANSPORT_TCP};
     w.script.frames = 0;
     bool fits = info.last_epoch < WEFT_EPOCH_MAX - 8u && script_plan(&w.script, &request);
     for (uint32_t i = 0; i < edits && fits; i++) {
@@ -274,7 +277,7 @@ static void do_raw(fuzz_input *in, uint32_t link)
 static void do_frame(fuzz_input *in, uint32_t link)
 {
     uint8_t type = fuzz_u8(in), near = fuzz_u8(in);
-    size_t length = fuzz_u8(in);
+    size_t length = fuzz_u16(in) & 511u;
     weft_worker_info info;
     if (!weft_message_known(type)) {
         return;
@@ -282,11 +285,11 @@ static void do_frame(fuzz_input *in, uint32_t link)
     uint32_t fields = weft_message_fields_bytes(type);
     weft_worker_get_info(w.worker, &info);
     length += fields;
-    uint8_t *body = fuzz_block(in, &length);
+    uint8_t *body = fuzz_padded(in, length);
     uint8_t head[WEFT_FRAME_HEAD_MAX];
     weft_message message = {.type = type,
                             .epoch = (info.last_epoch + (near & 3u)) & WEFT_EPOCH_MAX,
-                            .tail = length > fields ? (uint32_t)(length - fields) : 0};
+                            .tail = (uint32_t)(length - fields)};
     (void)weft_frame_encode_head(&message, head);
     give(link, head, WEFT_FRAME_HEADER_BYTES);
     give(link, body, length);
@@ -318,6 +321,17 @@ static void do_device(fuzz_input *in, uint32_t link)
     w.device.refuses = (how & 15u) == 1u;
     w.device.bad = (how & 15u) == 2u;
     w.device.going = w.device.going || (how & 15u) == 3u;
+}
+
+static void do_transport(fuzz_input *in, uint32_t link)
+{
+    uint8_t how = fuzz_u8(in);
+    (void)link;
+    w.transport.late = (uint8_t)((how >> 4) * (how >> 4));
+    w.transport.refuses = (how & 15u) == 1u;
+    w.transport.breaks = (how & 15u) == 2u;
+    w.transport.hangs = (how & 15u) == 3u;
+    w.transport.corrupts = (how & 15u) == 4u;
 }
 
 static void do_memory(fuzz_input *in, uint32_t link)
@@ -358,6 +372,9 @@ static weft_status local_update(uint8_t how)
         return WEFT_OK;
     }
     const script_update *update = &w.script.update[how % w.script.updates];
+    if ((how & 128u) != 0) {
+        return weft_worker_update_receive(w.worker, update->document, update->document_bytes);
+    }
     uint32_t payload_bytes = update->payload_bytes - ((how & 64u) != 0 ? 1u : 0);
     return weft_worker_update(w.worker, update->document, update->document_bytes, update->payload,
                               update->payload_bytes == 0 ? 0 : payload_bytes);
@@ -397,9 +414,10 @@ static void do_local(fuzz_input *in, uint32_t link)
 }
 
 static void (*const RECORDS[])(fuzz_input *in, uint32_t link) = {
-    [0] = do_step,  [1] = do_script, [2] = do_edit,    [FUZZ_WORKER_RAW] = do_raw,
-    [4] = do_frame, [5] = do_time,   [6] = do_link,    [7] = do_jump,
-    [8] = do_local, [9] = do_piece,  [10] = do_device, [11] = do_memory,
+    [0] = do_step,       [1] = do_script, [2] = do_edit,    [FUZZ_WORKER_RAW] = do_raw,
+    [4] = do_frame,      [5] = do_time,   [6] = do_link,    [7] = do_jump,
+    [8] = do_local,      [9] = do_piece,  [10] = do_device, [11] = do_memory,
+    [12] = do_transport,
 };
 #define RECORD_COUNT (sizeof RECORDS / sizeof *RECORDS)
 
@@ -415,6 +433,7 @@ static void begin(uint8_t options)
 #ifdef WEFT_PLANTED_BUG
     w.device.planted = PLANTED_IN_CHECK;
 #endif
+    fuzz_transport_start(&w.transport, &w.script);
     w.budget_bytes = (options & 4u) != 0 ? SMALL : LARGE;
     /* SECURITY.md: the worker, a link for each trainer, a session, a document while it is parsed */
     w.memory_most = sizeof(weft_worker) + 16u + LINKS * sizeof(weft_link) + w.budget_bytes +
@@ -431,6 +450,7 @@ static void begin(uint8_t options)
     w.script.epoch = w.script.target_version = w.script.target_digest = 0;
     config.model = w.held.model;
     config.device = &w.device.face;
+    config.transport = &w.transport.face;
     config.allocator = fuzz_allocator(&w.memory);
     config.version = FUZZ_FIRST_VERSION;
     config.budget_bytes = w.budget_bytes;
@@ -442,6 +462,7 @@ static void begin(uint8_t options)
                                 .failed = on_failed,
                                 .trace = on_trace};
     fuzz_expect(weft_worker_create(&w.worker, &config) == WEFT_OK);
+    w.transport.core = &w.worker->core;
     weft_worker_tick(w.worker, w.now_ns);
     memset(w.open, 0, sizeof w.open);
     open_link(0);
@@ -473,7 +494,8 @@ static void commit_next(void)
         info.last_epoch >= WEFT_EPOCH_MAX - 8u) {
         return;
     }
-    w.device.late = 0;
+    w.device.late = w.transport.late = 0;
+    w.transport.refuses = w.transport.breaks = w.transport.hangs = w.transport.corrupts = false;
     w.device.refuses = w.device.bad = w.deaf = false;
     w.memory.fail_in = 0;
     w.piece_bytes = 0;
@@ -500,7 +522,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check();
     }
     come_home();
-    if ((options & 16u) == 0) { /* which takes as long as all the rest */
+    if ((options & 16u) != 0) { /* not always: it takes as long as all the rest */
         commit_next();
     }
     weft_worker_destroy(w.worker);

@@ -65,6 +65,19 @@ static inline uint8_t *fuzz_block(fuzz_input *in, size_t *length)
     return block;
 }
 
+/* Exactly so many bytes; where the input is over, 'A' takes its place. */
+static inline uint8_t *fuzz_padded(fuzz_input *in, size_t length)
+{
+    size_t there = length;
+    uint8_t *given = fuzz_block(in, &there);
+    uint8_t *block = malloc(length > 0 ? length : 1);
+    fuzz_expect(block != NULL);
+    memset(block, 'A', length);
+    memcpy(block, given, there);
+    free(given);
+    return block;
+}
+
 /* Records of fuzz_worker_frames and fuzz_trainer_frames that record.c writes: places in their
  * tables. */
 enum {
@@ -188,7 +201,7 @@ static inline void fuzz_model_get(fuzz_model *model, fuzz_content *content)
 
 static inline bool fuzz_model_holds(fuzz_model *model, const fuzz_content *content)
 {
-    fuzz_content present;
+    fuzz_content present = {{0}};
     fuzz_model_get(model, &present);
     return memcmp(&present, content, sizeof present) == 0;
 }

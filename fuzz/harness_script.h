@@ -3,12 +3,13 @@
 #ifndef WEFT_FUZZ_HARNESS_SCRIPT_H
 #define WEFT_FUZZ_HARNESS_SCRIPT_H
 
-#include "bytes.h"
+#include "base64.h"
 #include "digest.h"
 #include "frame.h"
 #include "harness.h"
 #include "plan.h"
 #include "protocol.h"
+#include "transport.h"
 
 #define SCRIPT_UPDATES_MAX  6u
 #define SCRIPT_FRAMES_MAX   64u
@@ -37,6 +38,7 @@ typedef struct script_request {
     fuzz_model *held, *wanted; /* what the worker has; what it shall have */
     uint64_t epoch, base_version, base_digest, target_version, update_bytes;
     uint32_t piece_bytes; /* longest tail of a frame */
+    uint8_t transport;    /* WEFT_TRANSPORT_ */
 } script_request;
 
 /* ---- what the trainer's plan says ---- */
@@ -125,7 +127,8 @@ static inline void script_pieces(script *s, weft_message_type type, uint32_t upd
 }
 
 /* The digest is that of what is sent, be it right or not. */
-static inline void script_frames_of_update(script *s, uint32_t number, uint32_t piece_bytes)
+static inline void script_frames_of_update(script *s, const script_request *request,
+                                           uint32_t number)
 {
     const script_update *update = &s->update[number];
     weft_message announced = {.type = WEFT_MESSAGE_UPDATE,
@@ -137,18 +140,22 @@ static inline void script_frames_of_update(script *s, uint32_t number, uint32_t 
                                weft_digest_payload(update->payload, update->payload_bytes, 0);
     script_frame(s, &announced, NULL);
     script_pieces(s, WEFT_MESSAGE_DOCUMENT, number, update->document, update->document_bytes,
-                  piece_bytes);
-    script_pieces(s, WEFT_MESSAGE_PAYLOAD, number, update->payload, update->payload_bytes,
-                  piece_bytes);
+                  request->piece_bytes);
+    script_pieces(s, WEFT_MESSAGE_PAYLOAD, number, update->payload,
+                  request->transport == WEFT_TRANSPORT_TCP ? update->payload_bytes : 0,
+                  request->piece_bytes);
 }
 
 static inline void script_write(script *s, const script_request *request)
 {
     bool sparse = request->kind == WEFT_SPARSE;
+    bool collective = request->transport == WEFT_TRANSPORT_NCCL;
+    const uint8_t id[WEFT_UNIQUE_ID_BYTES] = {0};
+    char text[WEFT_UNIQUE_ID_MAX + 1];
     weft_message start = {.type = WEFT_MESSAGE_START,
                           .epoch = s->epoch,
                           .kind = (uint8_t)request->kind,
-                          .transport = WEFT_TRANSPORT_TCP,
+                          .transport = request->transport,
                           .base_version = sparse ? request->base_version : 0,
                           .base_digest = sparse ? request->base_digest : 0,
                           .target_version = s->target_version,
@@ -157,9 +164,16 @@ static inline void script_write(script *s, const script_request *request)
     weft_message apply = {.type = WEFT_MESSAGE_APPLY, .epoch = s->epoch};
     weft_message commit = {.type = WEFT_MESSAGE_COMMIT, .epoch = s->epoch};
     s->frames = s->next = s->begin[0] = 0;
-    script_frame(s, &start, NULL);
+    if (collective) {
+        start.group = s->epoch;
+        start.rank = 1;
+        start.ranks = 2;
+        start.tail = WEFT_UNIQUE_ID_MAX;
+    }
+    weft_base64_encode(id, sizeof id, text);
+    script_frame(s, &start, text);
     for (uint32_t i = 0; i < s->updates; i++) {
-        script_frames_of_update(s, i, request->piece_bytes);
+        script_frames_of_update(s, request, i);
     }
     script_frame(s, &apply, NULL);
     script_frame(s, &commit, NULL);

@@ -21,12 +21,12 @@ typedef struct scenario {
 static const scenario SCENARIOS[] = {
     {"recorded-sparse", WEFT_SPARSE, 0, 32, 3, 3, 0, 1},
     {"recorded-baseline", WEFT_BASELINE, 0, 32, 3, 3, 0, 1},
-    {"recorded-baseline-streamed", WEFT_BASELINE, 2, 32, 3, 3, 0, 1},
+    {"recorded-baseline-streamed", WEFT_BASELINE, 18, 32, 3, 3, 0, 1},
     {"recorded-two-updates", WEFT_SPARSE, 0, 33, 3, 3, 0, 1},
     {"recorded-two-pushes", WEFT_SPARSE, 0, 32, 3, 3, 0, 2},
-    {"recorded-abort", WEFT_SPARSE, 0, 32, 3, 3, 2, 1},
-    {"recorded-abort-late", WEFT_SPARSE, 0, 32, 3, 3, 3, 1},
-    {"recorded-worker-refuses", WEFT_SPARSE, 0, 32, 3, 4, 0, 1},
+    {"recorded-abort", WEFT_SPARSE, 16, 32, 3, 3, 2, 1},
+    {"recorded-abort-late", WEFT_SPARSE, 16, 32, 3, 3, 3, 1},
+    {"recorded-worker-refuses", WEFT_SPARSE, 16, 32, 3, 4, 0, 1},
     {"recorded-other-base", WEFT_SPARSE, 0, 32, 4, 3, 0, 1},
 };
 
@@ -66,7 +66,7 @@ static void begin(const scenario *s)
 {
     weft_worker_config worker = WEFT_WORKER_CONFIG_INIT;
     weft_trainer_config trainer = WEFT_TRAINER_CONFIG_INIT;
-    fuzz_content first;
+    fuzz_content first = {{0}};
     fuzz_content_first(&first);
     fuzz_model_set(&t.held, &first);
     fuzz_model_set(&t.current, &first);
@@ -112,7 +112,7 @@ static void push(const scenario *s, uint64_t version)
 {
     const uint8_t head[] = {FUZZ_TRAINER_PUSH, (uint8_t)((s->kind == WEFT_BASELINE ? 1u : 0u) |
                                                          sizeof CHANGES / 2u << 1)};
-    fuzz_content content;
+    fuzz_content content = {{0}};
     fuzz_model_get(&t.current, &content);
     for (size_t i = 0; i < sizeof CHANGES; i += 2) {
         content.bytes[CHANGES[i]] ^= CHANGES[i + 1];

@@ -197,16 +197,14 @@ class AflJob(Job):
         if not self.options.release:
             environment["AFL_BENCH_UNTIL_CRASH"] = "1"
         tool = BUILD / "tools" / "afl-fuzz"  # of a pack
-        arguments = [str(tool) if tool.exists() else "afl-fuzz", "-i", "seeds", "-o", "out", "-M" if number == 0 and processes > 1 else "-S", f"fuzzer{number}",
-                     "-V", str(self.seconds), "-m", "none", "-t", str(TIMEOUT_MS), "-G", str(LENGTH_MAX)]
+        arguments = [str(tool) if tool.exists() else "afl-fuzz", "-i", "seeds", "-o", "out",
+                     "-M" if number == 0 and processes > 1 else "-S", f"fuzzer{number}", "-V", str(self.seconds), "-m", "none", "-t", str(TIMEOUT_MS), "-G", str(LENGTH_MAX)]
         if self.options.seed is not None:
             arguments += ["-s", str(self.options.seed + number)]
         if dictionary.exists():
             arguments += ["-x", str(dictionary)]
         if number % 2 == 0:  # every second process is enough to learn from comparisons
             arguments += ["-c", str(program("cmplog", self.name, self.planted))]
-        if tool.exists():
-            environment["LD_LIBRARY_PATH"] = str(tool.parent)
         return self.spawn([*arguments, "--", str(self.program)], number, environment)
 
     def said(self, number):
@@ -253,10 +251,12 @@ class LibFuzzerJob(Job):
         return self.spawn([*arguments, "corpus", "seeds"], number)
 
     def stats(self):
-        executions = speed = edges = inputs = 0
+        executions = speed = edges = total = inputs = 0
         for path in self.folder.glob("log-*"):
             text = path.read_text(errors="replace")
             rows = re.findall(r"^#(\d+)\s.*?cov: (\d+).*?corp: (\d+).*?exec/s: (\d+)", text, re.MULTILINE)
+            counters = re.search(r"\((\d+) inline 8-bit counters\)", text)
+            total = int(counters[1]) if counters else total
             final = re.search(r"stat::number_of_executed_units: (\d+)", text)
             if rows:
                 executions += int(final[1]) if final else int(rows[-1][0])
@@ -264,7 +264,7 @@ class LibFuzzerJob(Job):
                 edges, inputs = max(edges, int(rows[-1][1])), max(inputs, int(rows[-1][2]))
         found = sorted((self.folder / "found").glob("*"))
         hangs = [path for path in found if path.name.startswith(("timeout-", "slow-unit-"))]
-        return Stats(executions, speed, edges, 0, inputs, [path for path in found if path not in hangs],
+        return Stats(executions, speed, edges, total, inputs, [path for path in found if path not in hangs],
                      [path for path in hangs if path.name.startswith("timeout-")])
 
     def corpus(self):
@@ -398,7 +398,7 @@ def pack():
     """build/fuzz-pack: what a machine without compilers and packages needs beside this repository to fuzz."""
     target = BUILD / "fuzz-pack"
     shutil.rmtree(target, ignore_errors=True)
-    for preset, pattern in (("fuzz-afl", "fuzz_*"), ("fuzz-afl", "mutate_*.so"), ("fuzz-cmplog", "fuzz_*")):
+    for preset, pattern in (("fuzz-afl", "fuzz_*"), ("fuzz-afl", "mutate_*.so"), ("fuzz-cmplog", "fuzz_*"), ("fuzz-libfuzzer", "fuzz_*")):
         folder = target / preset / "fuzz"
         folder.mkdir(parents=True, exist_ok=True)
         for path in (BUILD / preset / "fuzz").glob(pattern):
@@ -408,7 +408,8 @@ def pack():
     tools.mkdir()
     afl = shutil.which("afl-fuzz") or fail("there is no afl-fuzz")
     shutil.copy(afl, tools)
-    libraries = subprocess.run(["ldd", afl], capture_output=True, text=True, check=True).stdout
+    programs = [afl, *target.glob("fuzz-*/fuzz/fuzz_*")]
+    libraries = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
     for name, path in re.findall(r"(\S+) => (\S+)", libraries):
         if not re.match(r"lib(c|m)\.so", name):  # every machine has these, and they belong to its loader
             shutil.copy(path, tools / name)
@@ -443,7 +444,7 @@ def minimize(names, also):
         copy_inputs(files([corpus] if corpus.is_dir() else []) + found, inputs)
         copy_inputs(files(seed_folders(name)), merged)
         seeds = {path.name for path in merged.iterdir()}
-        done = subprocess.run([program("libfuzzer", name), "-merge=1", f"-timeout={HANG_MS // 1000}", f"-max_len={LENGTH_MAX}", merged, inputs],
+        done = subprocess.run([program("libfuzzer", name), "-merge=1", "-use_counters=0", f"-timeout={HANG_MS // 1000}", f"-max_len={LENGTH_MAX}", merged, inputs],
                               capture_output=True, text=True, errors="replace", check=False, cwd=WORK)
         if done.returncode != 0:
             fail(f"{name}: merging failed:\n{done.stderr[-3000:]}")
@@ -457,9 +458,8 @@ def minimize(names, also):
 
 def covers(name):
     """The files that a harness is for, which its opening comment names: "Covers: src/a.c src/b*.c"."""
-    found = re.search(r"Covers: ([^*]+)", (HERE / f"fuzz_{name}.c").read_text().replace("\n *", "\n"))
-    words = re.findall(r"src/[\w/*.]+\.c|src/[\w/]+\*?\.c", (HERE / f"fuzz_{name}.c").read_text().split("*/")[0])
-    return words if found or words else ["src/*.c"]
+    comment = (HERE / f"fuzz_{name}.c").read_text(encoding="utf-8").partition("*/")[0]
+    return re.findall(r"src/[\w/*]+\.c", comment.partition("Covers:")[2]) or ["src/*.c"]
 
 
 def coverage(names):
@@ -487,6 +487,8 @@ def presets(options):
     """What must be built for these arguments."""
     if options.coverage or options.oracle:
         return ["coverage"] if options.coverage else ["test"]
+    if options.pack:
+        return ["fuzz-afl", "fuzz-cmplog", "fuzz-libfuzzer"]
     if options.minimize:
         return ["fuzz-libfuzzer"]
     return {"afl": ["fuzz-afl", "fuzz-cmplog"], "libfuzzer": ["fuzz-libfuzzer"]}[options.engine]
@@ -521,6 +523,8 @@ def main():
     BUILD = options.build.resolve()
     WORK = BUILD / "fuzz-run"
     WORK.mkdir(parents=True, exist_ok=True)
+    if (BUILD / "tools").is_dir():  # of a pack, with the libraries
+        os.environ["LD_LIBRARY_PATH"] = str(BUILD / "tools")
     if options.pack:
         pack()
     elif options.minimize:

@@ -148,6 +148,7 @@ static void do_transition(weft_worker *worker, const weft_action *action, const 
     const weft_transition *transition = &action->transition;
     if (transition->event == WEFT_EVENT_FAULT) {
         describe(worker, (weft_status)action->status, input);
+        worker->detail.epoch = action->epoch; /* not that of a message that does not belong to it */
         worker->fault = worker->detail;
     }
     weft_device_mark_state(worker->device, &worker->state_range, "worker",

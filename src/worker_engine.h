@@ -75,7 +75,7 @@ struct weft_worker {
     bool local_called;    /* it moved the session, and no tick has told since what time that was */
     bool detail_is_fresh; /* the present fault is described already */
     weft_detail detail;
-    weft_detail fault; /* why the present session failed */
+    weft_detail fault;     /* why the present session failed */
     weft_worker_info info; /* counters; the rest is filled in by weft_worker_get_info */
     uint64_t pause_began_ns;
     uint64_t state_range, pause_range; /* weft_device_mark */

@@ -412,9 +412,13 @@ void graph_result(graph_world *w, uint32_t worker, weft_input input)
 
     e->owes = 0;
     if (input.type == WEFT_INPUT_VERIFIED && good) {
-        bool local = before.updates == 0; /* each of its updates may be the last one */
+        /* Each update of local control may be the last one: its first brings the whole change. */
+        bool local = before.updates == 0, first = before.update == 0;
         bool last = local || before.update + 1 == before.updates;
-        uint64_t present = local ? before.content_digest : graph_content(&before, before.update);
+        uint64_t begin = before.kind == WEFT_SPARSE ? before.digest : 0;
+        uint64_t present = !local  ? graph_content(&before, before.update)
+                           : first ? begin
+                                   : before.target_digest;
         input.changed = last ? MODEL_ELEMENTS - before.changed : 1;
         e->wrong |= input.digest != 0;
         input.digest +=

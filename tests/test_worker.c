@@ -147,6 +147,21 @@ static void test_illegal_messages(void **state)
     }
 }
 
+/* What the hook and the detail say is about the session, not about the START that ended it. */
+static void test_second_start_of_the_owner(void **state)
+{
+    (void)state;
+    fixture *f = fixture_create(WEFT_BASELINE_AUTO, 1 << 20);
+    fixture_go(f, STAGED);
+    weft_message start = fixture_start_message(f);
+    start.epoch = 7;
+    assert_int_equal(fixture_say(f, &start, NULL), WEFT_OK);
+    fixture_check_failed(f, WEFT_E_UNEXPECTED_MESSAGE);
+    assert_int_equal(weft_worker_detail(f->worker)->epoch, f->epoch);
+    fixture_check_next_commits(f);
+    fixture_destroy(f);
+}
+
 static void test_message_without_a_session(void **state)
 {
     (void)state;
@@ -439,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_other_protocol_version),
         cmocka_unit_test(test_old_epoch),
         cmocka_unit_test(test_illegal_messages),
+        cmocka_unit_test(test_second_start_of_the_owner),
         cmocka_unit_test(test_message_without_a_session),
         cmocka_unit_test(test_wrong_payload_digest),
         cmocka_unit_test(test_bad_indices),
