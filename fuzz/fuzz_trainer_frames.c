@@ -7,8 +7,8 @@
  * its arguments; RECORDS below lists them. A right answer is what a worker would say to the last
  * message that the trainer sent to it.
  *
- * Covers: src/trainer.c src/trainer_link.c src/protocol_trainer.c src/plan.c src/frame*.c src/link.c
- * src/session.c */
+ * Covers: src/trainer.c src/trainer_link.c src/protocol_trainer.c src/plan.c src/frame*.c
+ * src/link.c src/session.c */
 #include <stdint.h>
 
 #include "frame.h"

@@ -1,14 +1,15 @@
 /* Any bytes on any of three links of a worker, in pieces of any size, with the clock, the device,
- * the transport, the allocator and local control in the input's hands. Whatever comes: the weights are those of a
- * version that was committed, bit for bit, unless a streamed baseline or the device took them;
- * nothing beside the tensors is touched; memory stays in its bounds; the session ends at idle; and
- * the next one commits.
+ * the transport, the allocator and local control in the input's hands. Whatever comes: the weights
+ * are those of a version that was committed, bit for bit, unless a streamed baseline or the device
+ * took them; nothing beside the tensors is touched; memory stays in its bounds; the session ends
+ * at idle; and the next one commits.
  *
  * The input: a byte of options, then records, each a byte that says what (and on which link) and
  * its arguments. RECORDS below lists them. A script is the frames of a right session, made from
  * what the worker holds at that moment (harness_script.h).
  *
- * Covers: src/worker*.c src/protocol_worker.c src/frame*.c src/link.c src/staging.c src/session.c */
+ * Covers: src/worker*.c src/protocol_worker.c src/frame*.c src/link.c src/staging.c
+ * src/session.c */
 #include <stdint.h>
 
 #include "harness.h"

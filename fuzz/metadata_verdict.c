@@ -2,7 +2,8 @@
  * parsing makes of it.
  *
  *      metadata_verdict --generate SEED COUNT    documents
- *      metadata_verdict                          documents to two lines each: for the example model,
+ *      metadata_verdict                          documents to two lines each: for the example
+ * model,
  *                                                and without a model
  *
  * A document is its length in 4 bytes, little-endian, and its bytes. A line is the name of an error

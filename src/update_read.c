@@ -91,8 +91,8 @@ static weft_status refuse_syntax(const weft_reader *reader)
 }
 
 /* Gives the rest of the present line, but at most so many bytes (of at least one). Where a byte is
- * only a byte, in blocks. The last line of YAML gets its break if it has none: of a block scalar that
- * ends there libfyaml keeps the break with | and leaves it out with >+, written or not. */
+ * only a byte, in blocks. The last line of YAML gets its break if it has none: of a block scalar
+ * that ends there libfyaml keeps the break with | and leaves it out with >+, written or not. */
 static size_t give_bytes(weft_reader *reader, char *to, size_t most)
 {
     const weft_scan *scan = reader->scan;

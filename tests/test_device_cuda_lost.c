@@ -1,7 +1,7 @@
-/* A GPU whose context dies in the middle of a session: the weights are freed under the worker, so that
- * the write in the pause is an illegal access, after which every call of CUDA fails. The worker
- * says that its weights are lost, is idle, lets inference go on, and ends. A process of its own,
- * because nothing else can run in it afterwards. Without a GPU it is skipped. */
+/* A GPU whose context dies in the middle of a session: the weights are freed under the worker, so
+ * that the write in the pause is an illegal access, after which every call of CUDA fails. The
+ * worker says that its weights are lost, is idle, lets inference go on, and ends. A process of its
+ * own, because nothing else can run in it afterwards. Without a GPU it is skipped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
