@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """oracle.py [--documents N] [--seed S]: a second reading of spec/metadata.md in plain Python, compared with the C code.
 
-Half of the documents are made here, half by the grammar of the C mutator; all of spec/examples come first. Both readings must agree whether a
-document is accepted, with the example model and without one, and what it means: session, tensors, counts, offsets. Where Python's YAML
-parser (of YAML 1.1) does not judge as YAML 1.2 does, the document is not compared, and counted. Needs PyYAML."""
+Half of the documents are made here, half by the grammar of the C mutator; all of spec/examples come first. Both readings must
+agree whether a document is accepted, with the example model and without one, and what it means: session, tensors, counts,
+offsets. Where Python's YAML parser (of YAML 1.1) does not judge as YAML 1.2 does, the document is not compared, and counted.
+Needs PyYAML."""
 import argparse
 import collections
 import copy
@@ -135,7 +136,8 @@ def node_from_events(event, events, text, indent):
     return Node("mapping", list(zip(items[::2], items[1::2])))
 
 
-# What YAML 1.1 takes for a line break and 1.2 does not, and what PyYAML refuses as not printable although 1.2 allows it within quotes.
+# What YAML 1.1 takes for a line break and 1.2 does not, and what PyYAML
+# refuses as not printable although 1.2 allows it within quotes.
 ODD_CHARACTERS = re.compile("[\x85\u2028\u2029\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -261,8 +263,19 @@ def mapping(node, required, optional=()):
 
 # ---- tensors ------------------------------------------------------------------------------------------------------------
 
-DTYPES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "float8_e4m3fn": 1, "float8_e5m2": 1, "int8": 1, "uint8": 1, "int16": 2,
-          "int32": 4, "int64": 8, "bool": 1}
+DTYPES = {
+    "bfloat16": 2,
+    "float16": 2,
+    "float32": 4,
+    "float64": 8,
+    "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+     "bool": 1}
 NAME_MAX, RANK_MAX, TENSORS_MAX, UPDATES_MAX, WIDE = 512, 8, 1048576, 65536, 1 << 31
 
 
@@ -272,7 +285,8 @@ class Model:
 
     def __init__(self):
         rows = yaml.safe_load((ROOT / "spec/examples/model.yaml").read_text(encoding="utf-8"))
-        self.tensors = {str(row["name"]): (number_in_model, row["dtype"], row["shape"]) for number_in_model, row in enumerate(rows)}
+        self.tensors = {str(row["name"]): (number_in_model, row["dtype"], row["shape"])
+                            for number_in_model, row in enumerate(rows)}
         self.canonical = sorted(self.tensors, key=lambda name: name.encode())
 
 
@@ -345,7 +359,8 @@ def read_vllm(root, model):
     sparse = "num_updates_list" in keys
     if (kind == "sparse_flat" and not sparse) or (kind == "dense" and sparse) or (kind is None and sparse and "packed" in keys):
         raise Refused("keys that do not make a form")
-    columns = [items(keys[key]) for key in ("names", "dtype_names", "shapes")] + ([items(keys["num_updates_list"])] if sparse else [])
+    columns = [items(keys[key]) for key in ("names", "dtype_names", "shapes")] + \
+                     ([items(keys["num_updates_list"])] if sparse else [])
     if len({len(column) for column in columns}) != 1 or not columns[0]:
         raise Refused("columns of different lengths, or empty")
     patches, names = [], set()
@@ -447,12 +462,49 @@ class Raw(str):
     """Written as it stands."""
 
 
-ODD = [Raw(text) for text in ("null", "~", "-1", "-0", "+1", "01", "1.0", "1e3", "0x10", "1_000", ".inf", "true", "18446744073709551615",
-                              "18446744073709551616", "4294967296", '"1"', "[]", "{}", "[1]", "'x'", "''", '""', "*a", "&a 1", "!!str x",
-                              '"\\u0000"', '"\\ud83d\\ude00"', '"\\ud83d"', "2147483648", "65536", "65537", "model.mask", "0.5", "x: y", "- 1")]
+ODD = [
+    Raw(text) for text in (
+        "null",
+        "~",
+        "-1",
+        "-0",
+        "+1",
+        "01",
+        "1.0",
+        "1e3",
+        "0x10",
+        "1_000",
+        ".inf",
+        "true",
+        "18446744073709551615",
+        "18446744073709551616",
+        "4294967296",
+        '"1"',
+        "[]",
+        "{}",
+        "[1]",
+        "'x'",
+        "''",
+        '""',
+        "*a",
+        "&a 1",
+        "!!str x",
+        '"\\u0000"',
+        '"\\ud83d\\ude00"',
+        '"\\ud83d"',
+        "2147483648",
+        "65536",
+        "65537",
+        "model.mask",
+        "0.5",
+        "x: y",
+         "- 1")]
 # Plain scalars that are no strings, and some that nearly are none.
-PLAIN = [Raw(text) for text in ("~ null Null NULL nUll true True TRUE tRue false False FALSE y no 0 7 -7 +7 007 0o7 0o8 0o 0x 0xfF 0xg 1. .1 . 1.5 1e3 1E+3 1e "
-                                "e3 -1.e-3 + - +. .inf .Inf .INF .iNf -.inf +.INF ++.inf .nan .NaN .NAN -.nan 1_000 0b1 1:30 1,5 12e03 0x1.8").split()]
+PLAIN = [
+    Raw(text) for text in (
+        "~ null Null NULL nUll true True TRUE tRue false False FALSE y no 0 7 -7 +7 007 0o7 0o8 0o 0x 0xfF 0xg "
+        "1. .1 . 1.5 1e3 1E+3 1e "
+        "e3 -1.e-3 + - +. .inf .Inf .INF .iNf -.inf +.INF ++.inf .nan .NaN .NAN -.nan 1_000 0b1 1:30 1,5 12e03 0x1.8").split()]
 NAMES = ["<<", "x", "Epoch", *WEFT_KEYS, *VLLM_KEYS, "name", "dtype", "shape", "count", "index", "version", "digest", "bytes"]
 
 
@@ -469,7 +521,7 @@ class Maker:
         return self.pick(0, 1, most, self.random.randint(0, most), self.random.randint(0, min(most, 9))) if most else 0
 
     def choose(self, wide):
-        """Names, dtypes and shapes of some tensors of the model; or of none of it, which only a reading without a model accepts."""
+        """Names, dtypes and shapes of some tensors of the model; or of none of it, which only a reading without one accepts."""
         if self.random.random() < 0.15:
             sizes = (0, 1, 2, 3, 7, WIDE - 1, WIDE, 1 << 32, 1 << 40, 1 << 63, TWO_64 - 1)
             return [(self.random.choice(PLAIN) if self.random.random() < 0.3 else
@@ -477,7 +529,8 @@ class Maker:
                      [self.random.choice(sizes) for _ in range(self.random.choice((0, 1, 1, 2, 2, 3, 8, 9)))])
                     for i in range(self.random.randint(1, 3))]
         names = [name for name, (_, _, shape) in self.model.tensors.items() if wide or product(shape) < WIDE]
-        return [(name, *self.model.tensors[name][1:]) for name in self.random.sample(names, self.random.randint(0, min(len(names), 6)))]
+        return [(name, *self.model.tensors[name][1:])
+                 for name in self.random.sample(names, self.random.randint(0, min(len(names), 6)))]
 
     def version(self):
         return {"version": self.count(TWO_64 - 1), "digest": f"0x{self.random.getrandbits(64):016x}"}
@@ -488,7 +541,8 @@ class Maker:
         if counted:
             chosen.sort(key=lambda row: row[0].encode())
         rows = [(name, dtype, shape, self.count(product(shape)) if sparse else product(shape)) for name, dtype, shape in chosen]
-        patches = [Patch(0, count, (8 if product(shape) >= WIDE else 4) if sparse else 0, DTYPES[dtype]) for _, dtype, shape, count in rows]
+        patches = [Patch(0, count, (8 if product(shape) >= WIDE else 4) if sparse else 0, DTYPES[dtype])
+                         for _, dtype, shape, count in rows]
         updates = 1 + self.count(UPDATES_MAX - 1)
         root = {"weft": 1, "epoch": 1 + self.count(TWO_64 - 2), "kind": "sparse" if sparse else "baseline",
                 "update": self.random.randrange(updates), "updates": updates, "target": self.version(),
@@ -579,8 +633,9 @@ class Maker:
         def gap():
             return self.random.choice(space)
         if isinstance(tree, dict):
-            pairs = [f"{gap()}{self.scalar(key, is_json)}:{gap() if is_json else ' '}{self.flow(value, is_json, space)}{gap()}" for key, value in
-                     tree.items()]
+            pairs = [
+    f"{gap()}{self.scalar(key, is_json)}:{gap() if is_json else ' '}{self.flow(value, is_json, space)}{gap()}" for key,
+     value in tree.items()]
             return "{" + ",".join(pairs) + "}"
         if isinstance(tree, list):
             return "[" + ",".join(gap() + self.flow(item, is_json, space) + gap() for item in tree) + "]"
@@ -597,13 +652,15 @@ class Maker:
                     lines += [head + " " + within[0], *within[1:]]
                 else:
                     lines += [head, *[(" " * (indent + 2) if i == 0 else "") + line for i, line in enumerate(within)]]
-            elif isinstance(value, str) and not isinstance(value, Raw) and self.random.random() < 0.1 and re.fullmatch(r"[\w. ]+", value):
+            elif (isinstance(value, str) and not isinstance(value, Raw) and self.random.random() < 0.1
+                  and re.fullmatch(r"[\w. ]+", value)):
                 lines += [head + self.pick(" >-", " |-"), " " * (indent + 2) + value]
             else:
                 lines.append(head + " " + self.flow(value, False, ["", " "]))
             if self.random.random() < 0.05:
                 lines.append(" " * indent + "# a comment")
-        return [lines[0], *[line if line.startswith(" " * indent) and indent else " " * indent + line for line in lines[1:]]] if lines else ["{}"]
+        return [lines[0], *[line if line.startswith(" " * indent) and indent else " " * \
+                                                    indent + line for line in lines[1:]]] if lines else ["{}"]
 
     def document(self):
         tree = copy.deepcopy(self.pick(self.weft, self.vllm)())  # shapes are the model's own
@@ -617,7 +674,12 @@ class Maker:
         if notation == "block" and tree:
             text = "\n".join(self.block(tree, 0)) + "\n"
         else:
-            text = self.flow(tree, notation == "json", self.pick([""], ["", " "], ["", " ", "\n "], ["\n", "\t", "\r\n", ""] if notation == "json" else [" "]))
+            text = self.flow(
+    tree, notation == "json", self.pick(
+        [""], [
+            "", " "], [
+                "", " ", "\n "], [
+                    "\n", "\t", "\r\n", ""] if notation == "json" else [" "]))
         before, after = "", ""
         if self.random.random() < 0.05:
             before = self.pick("\ufeff", " ", "\n", "---\n", "# head\n", "%YAML 1.2\n---\n", " " * 257)
@@ -669,7 +731,9 @@ def compare(documents, verdicts, model, tally):
             if accepted[0] != accepted[1] or (accepted[0] and ours != theirs):
                 tally["disagree"] += 1
                 if tally["disagree"] <= 20:
-                    print(f"\nthey disagree {'with the' if with_model else 'without a'} model about {document!r}\n  spec: {ours}\n  weft: {theirs}")
+                    print(
+                        f"\nthey disagree {'with the' if with_model else 'without a'} model about {document!r}\n"
+                        f"  spec: {ours}\n  weft: {theirs}")
             else:
                 tally["accepted" if accepted[0] else "refused"] += 1
 
@@ -683,12 +747,14 @@ def main():
     print(f"seed {options.seed}", flush=True)
     model, tally, done, began, said = Model(), collections.Counter(), 0, time.monotonic(), 0
     maker = Maker(options.seed, model)
-    examples = [path.read_bytes() for folder in ("valid", "invalid") for path in sorted((ROOT / "spec/examples" / folder).iterdir())
-                if path.suffix != ".expect"]
+    examples = [path.read_bytes() for folder in ("valid", "invalid")
+                                for path in sorted((ROOT / "spec/examples" / folder).iterdir()) if path.suffix != ".expect"]
     while tally["accepted"] + tally["refused"] + tally["disagree"] < 2 * options.documents:  # each with the model and without
         size = min(2000, options.documents)
-        made = subprocess.run([options.program, "--generate", str(options.seed + done), str(size // 2)], capture_output=True, check=True)
-        documents = (examples if done == 0 else []) + split_frames(made.stdout) + [maker.document() for _ in range(size - size // 2)]
+        made = subprocess.run([options.program, "--generate", str(options.seed + done),
+                              str(size // 2)], capture_output=True, check=True)
+        documents = (examples if done == 0 else []) + split_frames(made.stdout) + \
+                     [maker.document() for _ in range(size - size // 2)]
         verdicts = subprocess.run([options.program], input=frames(documents), capture_output=True, check=False)
         if verdicts.returncode != 0:
             print(verdicts.stderr.decode(errors="replace"))
@@ -698,7 +764,8 @@ def main():
         if time.monotonic() - said > 5:
             said = time.monotonic()
             print(f"{said - began:5.0f} s  {done:,} documents, {tally['disagree']} disagreements", flush=True)
-    print(f"{done:,} documents and {len(examples)} examples, each with the model and without, in {time.monotonic() - began:.0f} s:")
+    print(f"{done:,} documents and {len(examples)} examples, each with the model and without, "
+          f"in {time.monotonic() - began:.0f} s:")
     for what, count in sorted(tally.items()):
         print(f"  {count:>9,} {what}")
     compared = tally["accepted"] + tally["refused"] + tally["disagree"]

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """run.py [HARNESS...]: fuzzes what is built in build/fuzz-*; ./dev fuzz builds it first. See fuzz/README.md.
 
-Every fuzz_NAME.c is a harness. It starts from fuzz/seeds/NAME (written by hand or recorded) and fuzz/corpus/NAME (found by fuzzing, minimised),
-with fuzz/dictionaries/NAME.dict and the mutator of mutate_NAME.c where they exist. It fails when an input crashes, hangs or leaks. It needs Python
-and nothing else."""
+Every fuzz_NAME.c is a harness. It starts from fuzz/seeds/NAME (written by hand or recorded) and fuzz/corpus/NAME (found by
+fuzzing, minimised), with fuzz/dictionaries/NAME.dict and the mutator of mutate_NAME.c where they exist. It fails when an input
+crashes, hangs or leaks. It needs Python and nothing else."""
 import argparse
 import collections
 import hashlib
@@ -103,7 +103,8 @@ def processor_seconds(roots):
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:  # it ended
             continue
-        rows[int(path.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])))  # parent; its own time and its dead children's
+        # parent; its own time and its dead children's
+        rows[int(path.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])))
     total = 0
     for pid, (parent, ticks) in rows.items():
         while pid not in roots and parent in rows:
@@ -197,8 +198,21 @@ class AflJob(Job):
         if not self.options.release:
             environment["AFL_BENCH_UNTIL_CRASH"] = "1"
         tool = BUILD / "tools" / "afl-fuzz"  # of a pack
-        arguments = [str(tool) if tool.exists() else "afl-fuzz", "-i", "seeds", "-o", "out",
-                     "-M" if number == 0 and processes > 1 else "-S", f"fuzzer{number}", "-V", str(self.seconds), "-m", "none", "-t", str(TIMEOUT_MS), "-G", str(LENGTH_MAX)]
+        arguments = [str(tool) if tool.exists() else "afl-fuzz",
+    "-i",
+    "seeds",
+    "-o",
+    "out",
+    "-M" if number == 0 and processes > 1 else "-S",
+    f"fuzzer{number}",
+    "-V",
+    str(self.seconds),
+    "-m",
+    "none",
+    "-t",
+    str(TIMEOUT_MS),
+    "-G",
+     str(LENGTH_MAX)]
         if self.options.seed is not None:
             arguments += ["-s", str(self.options.seed + number)]
         if dictionary.exists():
@@ -226,9 +240,13 @@ class AflJob(Job):
         def values(key):
             return [fields.get(key, 0.0) for fields in said]
 
-        return Stats(int(sum(values("execs_done"))), sum(values("execs_per_sec")), int(max(values("edges_found"))),
-                     int(max(values("total_edges"))), int(max(values("corpus_count"))), sorted(self.folder.glob("out/*/crashes/id*")),
-                     sorted(self.folder.glob("out/*/hangs/id*")))
+        return Stats(int(sum(values("execs_done"))),
+    sum(values("execs_per_sec")),
+    int(max(values("edges_found"))),
+    int(max(values("total_edges"))),
+    int(max(values("corpus_count"))),
+    sorted(self.folder.glob("out/*/crashes/id*")),
+     sorted(self.folder.glob("out/*/hangs/id*")))
 
     def corpus(self):
         return sorted(self.folder.glob("out/*/queue/id*"))
@@ -294,8 +312,8 @@ def replay(name):
 def progress(job):
     s = job.stats()
     edges = f"{s.edges:,}" + (f" of {s.edges_total:,} ({100 * s.edges / s.edges_total:.1f} %)" if s.edges_total else "")
-    say(f"{job.elapsed():5.0f} s  {job.name:15} {s.executions:>13,} executions  {s.speed:>9,.0f}/s  edges {edges}  inputs {s.inputs:,}  "
-        f"crashes {len(s.crashes)}  hangs {len(s.hangs)}")
+    say(f"{job.elapsed():5.0f} s  {job.name:15} {s.executions:>13,} executions  {s.speed:>9,.0f}/s  edges {edges}  "
+        f"inputs {s.inputs:,}  crashes {len(s.crashes)}  hangs {len(s.hangs)}")
 
 
 def run_jobs(names, options):
@@ -333,13 +351,25 @@ def show_findings(job):
         again = subprocess.run([job.program, stats.crashes[0]], capture_output=True, text=True, errors="replace", check=False,
                                timeout=60)
         lines = again.stderr.splitlines()
-        start = next((i for i, line in enumerate(lines) if re.search(r"ERROR|runtime error|memory:", line)), max(0, len(lines) - 20))
+        start = next(
+    (i for i, line in enumerate(lines) if re.search(
+        r"ERROR|runtime error|memory:", line)), max(
+            0, len(lines) - 20))
         print("\n".join("    " + line for line in lines[start:start + 25]))
 
 
 def table(jobs):
     """In Markdown, as it stands in README.md."""
-    rows = [("harness", "fuzzer", "executions", "core-hours", "executions/s of a core", "edges", "inputs kept", "crashes", "hangs")]
+    rows = [
+    ("harness",
+    "fuzzer",
+    "executions",
+    "core-hours",
+    "executions/s of a core",
+    "edges",
+    "inputs kept",
+    "crashes",
+     "hangs")]
     total = [0, 0.0, 0, 0]
     for job in jobs:
         s, core_s = job.stats(), max(job.core_s, 0.01)
@@ -366,9 +396,14 @@ def fuzz(names, options):
         show_findings(job)
         failed |= bool(job.stats().crashes or job.stats().hangs)
     say("\n" + table(jobs))
-    (WORK / "results.json").write_text(json.dumps([{"harness": job.name, "engine": job.engine, "processes": len(job.processes), "core_s": job.core_s,
-                                                    "seconds": job.elapsed(), **job.stats()._asdict()} for job in jobs],
-                                                  default=lambda value: str(value), indent=1))
+    (WORK / "results.json").write_text(json.dumps([{"harness": job.name,
+    "engine": job.engine,
+    "processes": len(job.processes),
+    "core_s": job.core_s,
+    "seconds": job.elapsed(),
+    **job.stats()._asdict()} for job in jobs],
+    default=lambda value: str(value),
+     indent=1))
     if options.release:
         say(f"what was found: {archive(jobs)}")
     if failed:
@@ -398,7 +433,8 @@ def pack():
     """build/fuzz-pack: what a machine without compilers and packages needs beside this repository to fuzz."""
     target = BUILD / "fuzz-pack"
     shutil.rmtree(target, ignore_errors=True)
-    for preset, pattern in (("fuzz-afl", "fuzz_*"), ("fuzz-afl", "mutate_*.so"), ("fuzz-cmplog", "fuzz_*"), ("fuzz-libfuzzer", "fuzz_*")):
+    for preset, pattern in (("fuzz-afl", "fuzz_*"), ("fuzz-afl", "mutate_*.so"),
+                            ("fuzz-cmplog", "fuzz_*"), ("fuzz-libfuzzer", "fuzz_*")):
         folder = target / preset / "fuzz"
         folder.mkdir(parents=True, exist_ok=True)
         for path in (BUILD / preset / "fuzz").glob(pattern):
@@ -414,7 +450,8 @@ def pack():
         if not re.match(r"lib(c|m)\.so", name):  # every machine has these, and they belong to its loader
             shutil.copy(path, tools / name)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    say(f"{target.relative_to(ROOT)}: {size / 1048576:.1f} MiB. There: python3 fuzz/run.py --build build/fuzz-pack --release --seconds N")
+    say(f"{target.relative_to(ROOT)}: {size / 1048576:.1f} MiB. There: "
+        "python3 fuzz/run.py --build build/fuzz-pack --release --seconds N")
 
 
 def archive(jobs):
@@ -444,8 +481,19 @@ def minimize(names, also):
         copy_inputs(files([corpus] if corpus.is_dir() else []) + found, inputs)
         copy_inputs(files(seed_folders(name)), merged)
         seeds = {path.name for path in merged.iterdir()}
-        done = subprocess.run([program("libfuzzer", name), "-merge=1", "-use_counters=0", f"-timeout={HANG_MS // 1000}", f"-max_len={LENGTH_MAX}", merged, inputs],
-                              capture_output=True, text=True, errors="replace", check=False, cwd=WORK)
+        done = subprocess.run([program("libfuzzer",
+    name),
+    "-merge=1",
+    "-use_counters=0",
+    f"-timeout={HANG_MS // 1000}",
+    f"-max_len={LENGTH_MAX}",
+    merged,
+    inputs],
+    capture_output=True,
+    text=True,
+    errors="replace",
+    check=False,
+     cwd=WORK)
         if done.returncode != 0:
             fail(f"{name}: merging failed:\n{done.stderr[-3000:]}")
         shutil.rmtree(corpus, ignore_errors=True)
@@ -471,9 +519,10 @@ def coverage(names):
         inputs = files([*seed_folders(name), *[f for f in [HERE / "corpus" / name] if f.is_dir()]])
         for start in range(0, len(inputs), 1000):
             subprocess.run([build / "fuzz" / f"fuzz_{name}", *inputs[start:start + 1000]], check=True)
-        patterns = [argument for word in covers(name) for argument in ("--filter", re.escape(word).replace(r"\*", "[a-z_0-9]*") + "$")]
-        done = subprocess.run(["gcovr", "--root", ROOT, "--object-directory", build, *patterns, "--json-summary"], cwd=ROOT, text=True,
-                              capture_output=True, check=True)
+        patterns = [argument for word in covers(name) for argument in (
+            "--filter", re.escape(word).replace(r"\*", "[a-z_0-9]*") + "$")]
+        done = subprocess.run(["gcovr", "--root", ROOT, "--object-directory", build, *
+    patterns, "--json-summary"], cwd=ROOT, text=True, capture_output=True, check=True)
         summary = json.loads(done.stdout)
         say(f"| {name} | {' '.join(covers(name))} | {summary['line_covered']:,} of {summary['line_total']:,} lines "
             f"({summary['line_percent']} %) | {summary['branch_covered']:,} of {summary['branch_total']:,} branches "
@@ -502,10 +551,14 @@ def main():
     parser.add_argument("--engine", choices=ENGINES, default="afl")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time (one for each core)")
     parser.add_argument("--seed", type=int, help="of the fuzzer's random numbers (drawn by it)")
-    parser.add_argument("--planted", action="store_true", help=f"each harness with its planted bug, to be found within {PLANTED_S} s")
+    parser.add_argument(
+    "--planted",
+    action="store_true",
+     help=f"each harness with its planted bug, to be found within {PLANTED_S} s")
     parser.add_argument("--release", action="store_true", help="one harness after the other, on all cores")
     parser.add_argument("--minimize", action="store_true", help="make corpora of what corpora and last runs have")
-    parser.add_argument("--found", type=pathlib.Path, metavar="FOLDER", help="with --minimize: also these, an unpacked found.tar.gz")
+    parser.add_argument("--found", type=pathlib.Path, metavar="FOLDER",
+                        help="with --minimize: also these, an unpacked found.tar.gz")
     parser.add_argument("--pack", action="store_true", help="make build/fuzz-pack, for a machine without compilers")
     parser.add_argument("--build", type=pathlib.Path, default=BUILD, help="where the programs are (build)")
     parser.add_argument("--coverage", action="store_true", help="what seeds and corpora reach of src/")
