@@ -1,4 +1,4 @@
-/* Any bytes on any of three links of a worker, in pieces of any size, with the clock, the device,
+/* Any bytes on any of three links of a worker, of trainers or of peers that it asks in doubt, in pieces of any size, with the clock, the device,
  * the transport, the allocator and local control in the input's hands. Whatever comes: the weights
  * are those of a version that was committed, bit for bit, unless a streamed baseline or the device
  * took them; nothing beside the tensors is touched; memory stays in its bounds; the session ends
@@ -131,6 +131,23 @@ static void open_link(uint32_t i)
     }
 }
 
+/* To another worker, if this one is in doubt and wants to ask it: there it speaks as a trainer. */
+static void open_link_to_peer(uint32_t i, bool reached)
+{
+    uint32_t rank;
+    const char *address;
+    if (w.open[i] || !weft_worker_peer_wanted(w.worker, &rank, &address)) {
+        return;
+    }
+    fuzz_expect(rank >= 1 && rank <= WEFT_WORKERS_MAX && address[0] != '\0');
+    if (!reached) {
+        weft_worker_peer_failed(w.worker, rank);
+    } else if (weft_worker_peer_open(w.worker, rank, &w.link[i]) == WEFT_OK) {
+        w.open[i] = true;
+        weft_link_init(&w.ear[i], WEFT_SENDER_TRAINER, 0);
+    }
+}
+
 static void close_link(uint32_t i, weft_status status)
 {
     if (w.open[i]) {
@@ -186,7 +203,8 @@ static void give(uint32_t i, const uint8_t *bytes, size_t length)
 
 /* The script's session, from what is held now to a few changed bytes of it; then a few bytes of its
  * documents and payloads are changed, and their digests are right all the same. */
-static void write_script(fuzz_input *in, uint8_t options, uint32_t changes, uint32_t edits)
+static void write_script(fuzz_input *in, uint8_t options, uint32_t changes, uint32_t edits,
+                         bool peers)
 {
     weft_worker_info info;
     fuzz_content content = {{0}};
@@ -205,6 +223,7 @@ static void write_script(fuzz_input *in, uint8_t options, uint32_t changes, uint
                               .base_digest = info.digest,
                               .target_version = FUZZ_FIRST_VERSION + 1u + w.committed,
                               .update_bytes = UINT64_C(16) * ((options >> 1) & 7u),
+                              .peers = peers,
                               .piece_bytes = (options & 16u) != 0 ? 40u : SCRIPT_DOCUMENT_MAX,
                               .transport =
                                   (options & 32u) != 0 ? WEFT_TRANSPORT_NCCL : WEFT_TRANSPORT_TCP};
@@ -231,7 +250,7 @@ static void do_script(fuzz_input *in, uint32_t link)
 {
     uint8_t options = fuzz_u8(in), numbers = fuzz_u8(in);
     (void)link;
-    write_script(in, options, numbers & 15u, (numbers >> 4) & 7u);
+    write_script(in, options, numbers & 15u, (numbers >> 4) & 7u, (numbers & 128u) != 0);
 }
 
 static void do_step(fuzz_input *in, uint32_t link)
@@ -421,6 +440,17 @@ static void (*const RECORDS[])(fuzz_input *in, uint32_t link) = {
     [12] = do_transport,
 };
 #define RECORD_COUNT (sizeof RECORDS / sizeof *RECORDS)
+#define RECORD_PEER  63u /* the last number that the six bits have */
+
+static void do_record(fuzz_input *in, uint8_t what)
+{
+    uint32_t link = (what >> 6) % LINKS;
+    if ((what & 63u) == RECORD_PEER) {
+        open_link_to_peer(link, (fuzz_u8(in) & 3u) != 0);
+    } else {
+        RECORDS[(what & 63u) % RECORD_COUNT](in, link);
+    }
+}
 
 /* ---- one execution ---- */
 
@@ -501,7 +531,7 @@ static void commit_next(void)
     w.memory.fail_in = 0;
     w.piece_bytes = 0;
     open_link(0);
-    write_script(&in, info.condition == WEFT_TORN ? 1u : 0, 2, 0);
+    write_script(&in, info.condition == WEFT_TORN ? 1u : 0, 2, 0, false);
     fuzz_input steps = {(const uint8_t[]){63}, 1};
     do_step(&steps, 0);
     fuzz_expect(w.committed == committed + 1u && w.state == WEFT_IDLE);
@@ -517,8 +547,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t options = fuzz_u8(&in);
     begin(options);
     for (uint32_t i = 0; i < RECORDS_MAX && in.left > 0; i++) {
-        uint8_t what = fuzz_u8(&in);
-        RECORDS[(what & 63u) % RECORD_COUNT](&in, (what >> 6) % LINKS);
+        do_record(&in, fuzz_u8(&in));
         listen();
         check();
     }

@@ -33,12 +33,18 @@ typedef struct script {
     uint8_t bytes[SCRIPT_BYTES];
 } script;
 
+/* The worker's place in the session, and the list of addresses. */
+#define SCRIPT_RANK  2u
+#define SCRIPT_RANKS 4u
+#define SCRIPT_PEERS "a:1\nb:2\nc:3\n"
+
 typedef struct script_request {
     weft_kind kind;
     fuzz_model *held, *wanted; /* what the worker has; what it shall have */
     uint64_t epoch, base_version, base_digest, target_version, update_bytes;
     uint32_t piece_bytes; /* longest tail of a frame */
     uint8_t transport;    /* WEFT_TRANSPORT_ */
+    bool peers;           /* START and PEERS tell of other workers */
 } script_request;
 
 /* ---- what the trainer's plan says ---- */
@@ -164,14 +170,23 @@ static inline void script_write(script *s, const script_request *request)
     weft_message apply = {.type = WEFT_MESSAGE_APPLY, .epoch = s->epoch};
     weft_message commit = {.type = WEFT_MESSAGE_COMMIT, .epoch = s->epoch};
     s->frames = s->next = s->begin[0] = 0;
+    if (request->peers) {
+        start.rank = SCRIPT_RANK;
+        start.ranks = SCRIPT_RANKS;
+        start.peers_bytes = sizeof SCRIPT_PEERS - 1;
+    }
     if (collective) {
         start.group = s->epoch;
-        start.rank = 1;
-        start.ranks = 2;
+        start.rank = SCRIPT_RANK;
+        start.ranks = SCRIPT_RANKS;
         start.tail = WEFT_UNIQUE_ID_MAX;
     }
     weft_base64_encode(id, sizeof id, text);
     script_frame(s, &start, text);
+    if (request->peers) {
+        script_pieces(s, WEFT_MESSAGE_PEERS, 0, SCRIPT_PEERS, sizeof SCRIPT_PEERS - 1,
+                      request->piece_bytes);
+    }
     for (uint32_t i = 0; i < s->updates; i++) {
         script_frames_of_update(s, request, i);
     }
