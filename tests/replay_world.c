@@ -414,7 +414,7 @@ static bool trainer_crashes(replay_world *w)
 
 static bool link_up(replay_world *w, replay_worker *e)
 {
-    if (e->there || e->links[1].open) {
+    if (e->there || (e->links[0].open && e->links[1].open)) {
         return false;
     }
     if (e->links[0].open) { /* the worker has not noticed yet that this one is gone */

@@ -18,11 +18,12 @@ import check
 import graph
 
 PROGRAM = check.HERE.parent / "build/release/tests/weft-replay"
-CONFIGS = ["Graph_ci.cfg"]
-RELEASE_CONFIGS = ["Graph_one.cfg", "Graph_links.cfg"]
+CONFIGS = ["Graph_ci.cfg", "Graph_one.cfg"]
+RELEASE_CONFIGS = ["Graph_links.cfg", "Graph_release.cfg"]
 NEAR = 6  # steps to the next edge that is not covered, before a new path begins
 
-AT_ONCE = "validation, or the check of a last piece, ends in the call that brings the last byte: no later frame of that link can come first"
+AT_ONCE = ("validation, or the check of a last piece, ends in the call that brings the last byte: no later frame of that link can "
+           "come first")
 NO_MEMORY = "a document that finds no memory fails in the call that brings UPDATE, before anything else can happen"
 NO_PIECE = "a piece cannot be bad before any piece is there"
 BEHIND = "reached only through edges that cannot be forced"
@@ -148,7 +149,7 @@ class Walk:
         left = {state: list(self.follow[state]) for state in came}
         self.covered = sum(map(len, left.values()))
         self.why[BEHIND] = sum(map(len, self.follow)) - self.covered
-        for begin in sorted(came, key=lambda state: 0):  # in the order of their distance
+        for begin in came:  # in the order of their distance
             while left[begin]:
                 path, state = [], begin
                 while came[state] is not None:
@@ -183,8 +184,9 @@ def replay(config):
     done = subprocess.run([PROGRAM, str(workers), str(versions)], input=text, capture_output=True, text=True, check=False)
     good = done.returncode == 0
     last = (done.stdout.strip() or done.stderr.strip()[-500:]).splitlines()
-    print(f"replay  {config.removesuffix('.cfg'):34} {len(walk.states):10,} states, {walk.edges:,} edges, {walk.covered:,} replayed, "
-          f"{last[-1]}, {time.monotonic() - began:.0f} s: {'all as the model' if good else 'FAILED'}", flush=True)
+    name = config.removesuffix(".cfg")
+    print(f"replay  {name:34} {len(walk.states):10,} states, {walk.edges:,} edges, {walk.covered:,} replayed, {last[-1]}, "
+          f"{time.monotonic() - began:.0f} s: {'all as the model' if good else 'FAILED'}", flush=True)
     for reason, number in walk.why.items():
         if number:
             print(f"        not replayed {number:8,}: {reason}")
