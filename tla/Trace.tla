@@ -70,7 +70,8 @@ IsFrame(r, m) ==
   /\ r.session = (IF m.type = "START" THEN m.kind ELSE "none")
   /\ r.update = (IF m.type = "START" THEN m.updates ELSE IF m.type \in Numbered THEN m.update ELSE 0)
   /\ m.type \notin Holding => r.version = (IF m.type = "START" THEN m.target ELSE IF m.type = "HELLO" THEN m.version ELSE 0)
-  /\ m.type \notin Bulk \cup {"UPDATE", "START"} => r.offset = 0 /\ r.length = 0
+  /\ m.type \in Bulk \cup {"UPDATE", "START"} \/ (r.offset = 0 /\ r.length = 0)
+  /\ (m.type = "PAYLOAD" /\ Transport = "nccl") => r.offset = 0 /\ r.length = 0
   /\ m.type = "START" => r.offset = 0 /\ (r.length > 0 <=> m.peers # {})
 
 \* Codes that a fault of a device, of a document and of memory may have. Which one it is the model does not know.

@@ -5,7 +5,8 @@ mistake is not made. Those are, and why:
   now_ns       only the order of one process' times counts: one that is too early is refused, one that is too late shows at the next
   START sent   what a push is, nobody says before: the first START is believed, and the next one, sent or received, differs.
                A push without START is refused where it begins
-  HELLO        the number of a link is not known before: it shows at the next record of that link
+  HELLO        the number of a link is not known before: it shows at the next record of that link; never, if the trainer loses it
+               before HELLO
   UPDATE sent  nobody knows the sizes before: they show when UPDATE is received. So does the size of a list of addresses in START
   dropped      a frame that is sent shows when it is received; if it never is, a piece or STAGED may as well not have been sent.
                A frame that is received just before a link is lost, a deadline, a failure or the user's abort may as well have
@@ -92,6 +93,16 @@ def same_frame(row):
         later["who"] == row["peer"] if row["who"] == "trainer" else later["peer"] == row["who"])
 
 
+def is_known(rows, k):
+    """Has the trainer heard HELLO on this link? A worker has always said it."""
+    row = rows[k]
+    if row["who"] != "trainer":
+        return True
+    past = [earlier for earlier in rows[:k] if earlier["who"] == "trainer"
+            and (earlier["kind"] == "BEGAN" or (earlier["peer"] == row["peer"] and earlier["kind"] in ("RECEIVED", "LOST")))]
+    return bool(past) and past[-1]["kind"] == "RECEIVED"
+
+
 # ---- one field ----
 
 
@@ -118,6 +129,8 @@ def field_index(rows, k, field):
         return first(rows, k + 1, lambda later: later["message"] == "START")
     if row["message"] == "UPDATE" and sent and field in ("offset", "length"):
         return first(rows, k + 1, same_frame(row))
+    if row["kind"] == "LOST" and field == "link" and not is_known(rows, k):
+        return None
     if row["message"] == "HELLO" and field == "link" and (sent or row["who"] == "trainer"):
         return first(rows, k + 1, lambda later: later["who"] == row["who"] and later["link"] == row["link"])
     return k + 1
@@ -149,6 +162,8 @@ def drop_index(log, k):
                         and all(later[name] == row[name] for name in ("who", "message", "epoch", "update")))
         found = [index for index in (received, further) if index is not None]
         return min(found) - 1 if found else None
+    if begins_push(rows, k):
+        return k if first(rows, k + 1, lambda later: later["who"] == "trainer") else None
     following = first(rows, k + 1, lambda later: later["who"] == row["who"])
     if following is None or rows[following - 1]["kind"] in LOG_ONLY:
         return None
@@ -172,7 +187,8 @@ def drop_index(log, k):
 def drop(log, k):
     index = drop_index(log, k)
     if index is not None:
-        rows = [*log.rows[:k], *log.rows[k + 1:]][:index]
+        rows = [*log.rows[:k], *log.rows[k + 1:]]
+        rows = rows if begins_push(log.rows, k) else rows[:index]
         yield Case("record dropped", f"record dropped, number {k + 1}", log.changed(log.name, rows), index)
 
 
@@ -191,8 +207,8 @@ def swap(log, k):
 
 
 def doctor(logs):
-    """One case for each field of each shape of record, one drop for each shape, and one swap for each pair of shapes; in the shortest
-    traces that have them."""
+    """One case for each field of each shape of record, one drop for each shape, and one swap for each pair of shapes; in the
+    shortest traces that have them."""
     cases, seen = [], set()
     for log in sorted(logs, key=lambda log: len(log.rows)):
         alone = log.workers == 1 and not any(row["message"] == "START" and row["length"] != "0" for row in log.rows)
