@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* Calls run(data, size), and aborts when it leaked or had more than most_bytes at a time. What it
- * makes once and keeps (a static model) is no leak: only what a second run leaves behind is. */
+ * makes once and keeps (a static model) is no leak: only what every run leaves behind is. */
 void fuzz_memory_checked(void (*run)(const uint8_t *data, size_t size), const uint8_t *data,
                          size_t size, size_t most_bytes);
 
