@@ -34,7 +34,7 @@ class State:
 
     def __init__(self, text):
         values = map(json.loads, text.split("\t"))
-        self.worker, self.device, self.link, self.trainer, _, _, self.pushes, _ = values
+        self.worker, self.device, self.link, self.trainer, _, _, _, self.pushes, _ = values
 
     def seen(self):
         """As tests/replay_world.c prints what it sees."""
