@@ -165,7 +165,7 @@ weft_status weft_worker_poll(weft_worker *worker)
     }
     weft_worker_poll_work(worker);
     weft_worker_drive_ready(worker);
-    if (weft_worker_is_busy(worker)) {
+    if (is_owner(worker) && weft_worker_is_busy(worker)) { /* not with a trainer's session */
         return WEFT_AGAIN;
     }
     bool finished = weft_session_state(&worker->core.machine) == WEFT_FINISHED;

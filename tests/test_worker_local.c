@@ -475,6 +475,60 @@ static void test_slow_device(void **state)
     assert_int_equal(weft_worker_poll(NULL), WEFT_E_INVALID_ARGUMENT);
 }
 
+/* What the device does for a trainer's session is no answer to a call that was refused. */
+static void test_poll_in_a_trainers_session(void **state)
+{
+    (void)state;
+    fixture *f = create(20, WEFT_BASELINE_AUTO);
+    weft_device slow = *weft_device_host();
+    weft_worker_config config = WEFT_WORKER_CONFIG_INIT;
+    weft_trainer_config training = WEFT_TRAINER_CONFIG_INIT;
+    weft_session session = session_for(WEFT_SPARSE);
+    weft_span spans[WEFT_SPANS_MAX];
+    weft_trainer *trainer;
+    uint32_t here, there;
+    bool slept = false;
+    slow.submit = submit_slowly;
+    slow.poll = poll_slowly;
+    weft_worker_destroy(f->worker);
+    config.model = f->held->model;
+    config.version = 1;
+    config.device = &slow;
+    assert_int_equal(weft_worker_create(&f->worker, &config), WEFT_OK);
+    training.model = f->wanted->model;
+    training.base = f->before->model;
+    training.base_version = 1;
+    assert_int_equal(weft_trainer_create(&trainer, &training), WEFT_OK);
+    assert_int_equal(weft_worker_link_open(f->worker, &here), WEFT_OK);
+    assert_int_equal(weft_trainer_link_open(trainer, &there), WEFT_OK);
+    for (unsigned turn = 0; turn < 60; turn++) {
+        if (turn == 1) { /* past HELLO */
+            assert_int_equal(weft_trainer_push(trainer, WEFT_SPARSE, 2), WEFT_OK);
+        }
+        while (weft_worker_send(f->worker, here, spans) > 0) {
+            size_t length = spans[0].length;
+            assert_int_equal(weft_trainer_receive(trainer, there, spans[0].data, length), WEFT_OK);
+            weft_worker_sent(f->worker, here, length);
+        }
+        while (weft_trainer_send(trainer, there, spans) > 0) {
+            size_t length = spans[0].length;
+            assert_int_equal(weft_worker_receive(f->worker, here, spans[0].data, length), WEFT_OK);
+            weft_trainer_sent(trainer, there, length);
+        }
+        if (polls_left > 0) { /* the device works */
+            slept = true;
+            assert_int_equal(weft_worker_start(f->worker, &session), WEFT_E_BUSY);
+            assert_int_equal(weft_worker_poll(f->worker), WEFT_E_BUSY);
+        }
+        weft_worker_tick(f->worker, turn);
+    }
+    assert_true(slept);
+    assert_int_equal(weft_trainer_result(trainer, NULL), WEFT_OK);
+    assert_int_equal(info_of(f).version, 2);
+    weft_trainer_destroy(trainer);
+    destroy(f);
+}
+
 static void test_arguments(void **state)
 {
     (void)state;
@@ -503,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_trainers_are_told_that_it_is_busy),
         cmocka_unit_test(test_deadline_without_a_trainer),
         cmocka_unit_test(test_slow_device),
+        cmocka_unit_test(test_poll_in_a_trainers_session),
         cmocka_unit_test(test_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
