@@ -157,6 +157,13 @@ class Job:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        # AFL++ 4.04c leaves the fork server of its CMPLOG program behind, in a session of its own. Only this job's processes are here.
+        for path in pathlib.Path("/proc").glob("[0-9]*/cwd"):
+            try:
+                if path.resolve() == self.folder.resolve():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+            except OSError:  # it ended, or is not ours to see
+                continue
 
     def finished(self):
         """One crash is enough, but for a release: then the others run on."""
