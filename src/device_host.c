@@ -7,6 +7,7 @@
 
 #include "device_host.h"
 #include "digest.h"
+#include "index_check.h"
 
 /* Calls function(segment, index_bytes, element_bytes) with constants. The widths were checked. */
 #define WITH_WIDTHS(function, segment)                                                             \
@@ -49,40 +50,11 @@ static void copy_bytes(void *to, const void *from, uint64_t bytes)
 
 /* ---- check ---- */
 
-/* Without a branch on the indices, so that the loop becomes vectors. Indices that increase are in
- * bounds if the last one is. */
-WEFT_ALWAYS_INLINE bool are_sound(const weft_segment *segment, unsigned index_bytes)
+static bool are_sound(const weft_segment *segment)
 {
-    const uint8_t *indices = segment->indices;
-    bool disorder = false;
-
-    for (uint64_t i = 1; i < segment->count; i++) {
-        disorder |=
-            weft_host_load(indices, i, index_bytes) <= weft_host_load(indices, i - 1, index_bytes);
-    }
-    return !disorder &&
-           weft_host_load(indices, segment->count - 1, index_bytes) < segment->elements;
-}
-
-/* The first fault of a segment that has one. */
-static void find_fault(const weft_segment *segment, weft_device_result *result)
-{
-    uint64_t previous = 0;
-
-    for (uint64_t i = 0; i < segment->count; i++) {
-        uint64_t index = weft_host_load(segment->indices, i, segment->index_bytes);
-        if (index >= segment->elements) {
-            result->status = WEFT_E_INDEX_OUT_OF_BOUNDS;
-        } else if (i > 0 && index <= previous) {
-            result->status = WEFT_E_INDEX_ORDER;
-        }
-        if (result->status != WEFT_OK) {
-            result->position = i;
-            result->found = index;
-            return;
-        }
-        previous = index;
-    }
+    return segment->index_bytes == 4
+               ? weft_indices_are_sound(segment->indices, segment->count, segment->elements, 4)
+               : weft_indices_are_sound(segment->indices, segment->count, segment->elements, 8);
 }
 
 static bool check(const weft_segment *segments, size_t count, weft_device_result *result)
@@ -92,9 +64,11 @@ static bool check(const weft_segment *segments, size_t count, weft_device_result
         if (segment->count == 0 || is_dense(segment)) {
             continue;
         }
-        if (!(segment->index_bytes == 4 ? are_sound(segment, 4) : are_sound(segment, 8))) {
+        if (!are_sound(segment)) {
             result->segment = (uint32_t)i;
-            find_fault(segment, result);
+            result->status =
+                weft_indices_fault(segment->indices, segment->count, segment->elements,
+                                   segment->index_bytes, &result->position, &result->found);
             return false;
         }
     }

@@ -9,7 +9,17 @@
 
 #define WEFT_ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/*@ axiomatic IndexAt {
+      logic integer index_at{L}(uint8_t *at, integer number, integer bytes)
+        reads at[number * bytes .. number * bytes + bytes - 1];
+    }
+@*/
+
 /* Little-endian, as digest.c asserts: the bytes that are not loaded are the high ones. */
+/*@ requires \valid_read(at + (number * bytes .. number * bytes + bytes - 1));
+    assigns \nothing;
+    ensures \result == index_at(at, number, bytes);
+@*/
 WEFT_ALWAYS_INLINE uint64_t weft_host_load(const uint8_t *at, uint64_t number, unsigned bytes)
 {
     uint64_t value = 0;

@@ -1,5 +1,4 @@
-/* The default allocator, the two calls through which the library asks for memory, and checked
- * arithmetic on sizes. */
+/* The default allocator, and the two calls through which the library asks for memory. */
 #include "memory.h"
 
 #include <stdlib.h>
@@ -59,31 +58,4 @@ void weft_memory_release(const weft_allocator *allocator, void *pointer, uint64_
     if (pointer != NULL) {
         allocator->release(allocator->context, pointer, (size_t)bytes, where);
     }
-}
-
-bool weft_size_add(uint64_t a, uint64_t b, uint64_t *result)
-{
-    if (a > UINT64_MAX - b) {
-        return false;
-    }
-    *result = a + b;
-    return true;
-}
-
-bool weft_size_multiply(uint64_t a, uint64_t b, uint64_t *result)
-{
-    if (b != 0 && a > UINT64_MAX / b) {
-        return false;
-    }
-    *result = a * b;
-    return true;
-}
-
-bool weft_size_align8(uint64_t a, uint64_t *result)
-{
-    if (a > UINT64_MAX - 7) {
-        return false;
-    }
-    *result = (a + 7) & ~UINT64_C(7);
-    return true;
 }

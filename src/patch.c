@@ -3,6 +3,7 @@
  */
 #include "patch.h"
 
+#include "decimal.h"
 #include "detail.h"
 #include "device.h"
 #include "file.h"
@@ -215,19 +216,9 @@ weft_status weft_patch_write(const char *path, const weft_model *base, const wef
 /* A decimal number without sign or leading zeros. */
 static bool parse_version(const char *text, uint64_t *number)
 {
-    uint64_t sum = 0;
+    bool zeros = text[0] == '0' && text[1] != '\0';
 
-    if (text[0] == '\0' || (text[0] == '0' && text[1] != '\0')) {
-        return false;
-    }
-    for (; *text != '\0'; text++) {
-        if (*text < '0' || *text > '9' || !weft_size_multiply(sum, 10, &sum) ||
-            !weft_size_add(sum, (uint64_t)(*text - '0'), &sum)) {
-            return false;
-        }
-    }
-    *number = sum;
-    return true;
+    return !zeros && weft_decimal_parse(text, strlen(text), number) == WEFT_OK;
 }
 
 /* 0x and 16 lower-case hexadecimal digits. */

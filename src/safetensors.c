@@ -5,6 +5,7 @@
 #include "safetensors.h"
 
 #include "bytes.h"
+#include "decimal.h"
 #include "detail.h"
 #include "dtype.h"
 #include "memory.h"
@@ -137,27 +138,19 @@ static weft_status get_integer(const reader *r, weft_status overflow, uint64_t *
 {
     const char *text = NULL;
     size_t length = 0;
-    uint64_t sum = 0;
+    weft_status status = WEFT_E_META_NOT_AN_INTEGER;
 
     if (r->event->type == FYET_SCALAR &&
         fy_token_scalar_style(r->event->scalar.value) == FYSS_PLAIN) {
         text = fy_token_get_text(r->event->scalar.value, &length);
     }
-    if (text == NULL || length == 0) {
-        return syntax(r, "an unsigned integer");
+    if (text != NULL) {
+        status = weft_decimal_parse(text, length, value);
     }
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] < '0' || text[i] > '9') {
-            return syntax(r, "an unsigned integer");
-        }
-        if (!weft_size_multiply(sum, 10, &sum) ||
-            !weft_size_add(sum, (uint64_t)(text[i] - '0'), &sum)) {
-            return here(r,
-                        weft_detail_set(r->detail, overflow, "a number does not fit into 64 bits"));
-        }
+    if (status == WEFT_E_META_OVERFLOW) {
+        return here(r, weft_detail_set(r->detail, overflow, "a number does not fit into 64 bits"));
     }
-    *value = sum;
-    return WEFT_OK;
+    return status == WEFT_OK ? WEFT_OK : syntax(r, "an unsigned integer");
 }
 
 /* ---- __metadata__ ---- */

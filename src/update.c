@@ -22,22 +22,12 @@ _Static_assert(ROOT_KEYS <= WEFT_KEYS_MAX, "weft_keys holds the keys of the root
 
 /* ---- layout ---- */
 
-/* Appends a section of count elements of so many bytes. False when the end does not fit into 64
- * bits. */
-static bool append_section(uint64_t count, uint64_t bytes, uint64_t *end)
-{
-    uint64_t section;
-
-    return weft_size_multiply(count, bytes, &section) && weft_size_align8(section, &section) &&
-           weft_size_add(*end, section, end);
-}
-
 /* One patch behind those that end at *end and have *changed elements. */
 static bool append_patch(const weft_patch *patch, weft_sections *end, uint64_t *changed)
 {
     return weft_size_add(*changed, patch->count, changed) &&
-           append_section(patch->count, patch->index_bytes, &end->indices) &&
-           append_section(patch->count, patch->element_bytes, &end->values);
+           weft_size_section(patch->count, patch->index_bytes, &end->indices) &&
+           weft_size_section(patch->count, patch->element_bytes, &end->values);
 }
 
 /* Sums over the patches; false if one does not fit into 64 bits. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "decimal.h"
 #include "detail.h"
 #include "utf8.h"
 
@@ -508,14 +509,8 @@ weft_status weft_reader_to_integer(const weft_reader *reader, uint64_t least, ui
         (item->text[i] == '0' && item->length > 1)) {
         return refuse_integer(reader, WEFT_E_META_NOT_AN_INTEGER, least, most);
     }
-    for (; i < item->length && !negative; i++) {
-        uint64_t digit = (uint64_t)(item->text[i] - '0');
-        if (number > (UINT64_MAX - digit) / 10) {
-            return refuse_integer(reader, WEFT_E_META_OVERFLOW, least, most);
-        }
-        number = number * 10 + digit;
-    }
-    if (negative || number < least || number > most) {
+    if (negative || weft_decimal_parse(item->text, item->length, &number) != WEFT_OK ||
+        number < least || number > most) {
         return refuse_integer(reader, WEFT_E_META_OVERFLOW, least, most);
     }
     *value = number;

@@ -1,4 +1,4 @@
-/* The default allocator and the arithmetic of sizes. */
+/* The default allocator. */
 #include "memory.h"
 
 #include <setjmp.h>
@@ -99,40 +99,6 @@ static void an_allocator_that_is_left_out_is_the_default(void **state)
     assert_true(weft_memory_allocator(&empty).release == weft_allocator_default().release);
 }
 
-static void sums_and_products_do_not_wrap(void **state)
-{
-    uint64_t result = 99;
-
-    (void)state;
-    assert_true(weft_size_add(UINT64_MAX - 1, 1, &result));
-    assert_true(result == UINT64_MAX);
-    assert_false(weft_size_add(UINT64_MAX, 1, &result));
-    assert_false(weft_size_add(1, UINT64_MAX, &result));
-    assert_true(result == UINT64_MAX);
-
-    assert_true(weft_size_multiply(UINT64_C(1) << 32, (UINT64_C(1) << 32) - 1, &result));
-    assert_true(result == UINT64_MAX - UINT32_MAX);
-    assert_false(weft_size_multiply(UINT64_C(1) << 32, UINT64_C(1) << 32, &result));
-    assert_true(result == UINT64_MAX - UINT32_MAX);
-    assert_true(weft_size_multiply(UINT64_MAX, 0, &result));
-    assert_true(result == 0);
-    assert_true(weft_size_multiply(0, UINT64_MAX, &result));
-    assert_true(result == 0);
-}
-
-static void alignment_goes_up_to_eight(void **state)
-{
-    uint64_t result = 99;
-
-    (void)state;
-    assert_true(weft_size_align8(0, &result) && result == 0);
-    assert_true(weft_size_align8(1, &result) && result == 8);
-    assert_true(weft_size_align8(8, &result) && result == 8);
-    assert_true(weft_size_align8(UINT64_MAX - 7, &result) && result == UINT64_MAX - 7);
-    assert_false(weft_size_align8(UINT64_MAX - 6, &result));
-    assert_true(result == UINT64_MAX - 7);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,8 +107,6 @@ int main(void)
         cmocka_unit_test(pinned_memory_is_plain_without_a_device),
         cmocka_unit_test(requests_go_to_the_given_allocator),
         cmocka_unit_test(an_allocator_that_is_left_out_is_the_default),
-        cmocka_unit_test(sums_and_products_do_not_wrap),
-        cmocka_unit_test(alignment_goes_up_to_eight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -1,0 +1,41 @@
+/* Arithmetic on sizes that cannot wrap. */
+#ifndef WEFT_SRC_SIZE_H
+#define WEFT_SRC_SIZE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* False when the result does not fit into 64 bits; *result is then unchanged. */
+/*@ requires \valid(result);
+    assigns *result;
+    ensures \result <==> a + b <= UINT64_MAX;
+    ensures *result == (\result ? a + b : \old(*result));
+@*/
+bool weft_size_add(uint64_t a, uint64_t b, uint64_t *result);
+/*@ requires \valid(result);
+    assigns *result;
+    ensures \result <==> a * b <= UINT64_MAX;
+    ensures *result == (\result ? a * b : \old(*result));
+@*/
+bool weft_size_multiply(uint64_t a, uint64_t b, uint64_t *result);
+
+/*@ logic integer padded(integer bytes) = (bytes + 7) / 8 * 8; @*/
+
+/* Up to the next multiple of 8, where every section of a payload begins. */
+/*@ requires \valid(result);
+    assigns *result;
+    ensures \result <==> padded(a) <= UINT64_MAX;
+    ensures *result == (\result ? padded(a) : \old(*result));
+@*/
+bool weft_size_align8(uint64_t a, uint64_t *result);
+
+/* Moves *end behind a section of count elements of so many bytes, and its padding. False, and
+ * nothing moved, when the end does not fit into 64 bits. */
+/*@ requires \valid(end);
+    assigns *end;
+    ensures \result <==> \old(*end) + padded(count * bytes) <= UINT64_MAX;
+    ensures *end == (\result ? \old(*end) + padded(count * bytes) : \old(*end));
+@*/
+bool weft_size_section(uint64_t count, uint64_t bytes, uint64_t *end);
+
+#endif
