@@ -1,8 +1,8 @@
-/* Any bytes on any of three links of a worker, of trainers or of peers that it asks in doubt, in pieces of any size, with the clock, the device,
- * the transport, the allocator and local control in the input's hands. Whatever comes: the weights
- * are those of a version that was committed, bit for bit, unless a streamed baseline or the device
- * took them; nothing beside the tensors is touched; memory stays in its bounds; the session ends
- * at idle; and the next one commits.
+/* Any bytes on any of three links of a worker, of trainers or of peers that it asks in doubt, in
+ * pieces of any size, with the clock, the device, the transport, the allocator and local control
+ * in the input's hands. Whatever comes: the weights are those of a version that was committed, bit
+ * for bit, unless a streamed baseline or the device took them; nothing beside the tensors is
+ * touched; memory stays in its bounds; the session ends at idle; and the next one commits.
  *
  * The input: a byte of options, then records, each a byte that says what (and on which link) and
  * its arguments. RECORDS below lists them. A script is the frames of a right session, made from
