@@ -315,6 +315,9 @@ QuietlyReceived(i) ==
   /\ device[i].owes = "received"
   /\ Received(i)
 
+\* It has asked its peers, or would, if it were not alone.
+Asks(i) == InDoubt(i) \/ Doubts(worker[i])
+
 OwnCause(i) ==
   LET fault == Rec.kind = "TRANSITION" /\ Rec.event = "fault" IN
   \/ Rec.event = "update" /\ Validated(i)
@@ -326,8 +329,8 @@ OwnCause(i) ==
   \/ Rec.event = "applied" /\ Written(i)
   \/ fault /\ Rec.status \in NoDevice /\ NotWritten(i)
   \/ Rec.event = "reset" /\ (Undone(i) \/ NotUndone(i))
-  \/ fault /\ Rec.status = "WEFT_E_DEADLINE" /\ WorkerDeadline(i)
-  \/ fault /\ Rec.status = "WEFT_E_IN_DOUBT" /\ (LearnsAborted(i) \/ LearnsOfDoubt(i) \/ WorkerDeadline(i))
+  \/ fault /\ Rec.status = (IF Asks(i) THEN "WEFT_E_IN_DOUBT" ELSE "WEFT_E_DEADLINE") /\ WorkerDeadline(i)
+  \/ fault /\ Rec.status = "WEFT_E_IN_DOUBT" /\ (LearnsAborted(i) \/ LearnsOfDoubt(i))
   \/ Rec.event = "commit" /\ LearnsCommitted(i)
   \/ Rec.event = "reset" /\ worker[i].state = "failed" /\ WorkerDeadline(i)
 
