@@ -157,7 +157,8 @@ class Job:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        # AFL++ 4.04c leaves the fork server of its CMPLOG program behind, in a session of its own. Only this job's processes are here.
+        # AFL++ 4.04c leaves the fork server of its CMPLOG program behind, in a session of its own.
+        # Only this job's processes are in this folder.
         for path in pathlib.Path("/proc").glob("[0-9]*/cwd"):
             try:
                 if path.resolve() == self.folder.resolve():
