@@ -13,8 +13,8 @@ __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void 
 __attribute__((weak)) size_t __sanitizer_get_allocated_size(const volatile void *block);
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
-/* A leak is one in each of so many runs: the first may make what is kept, and a thread of the fuzzer
- * may take or give back blocks of its own meanwhile, so that numbers may be below 0 too. */
+/* A leak is one in each of so many runs: the first may make what is kept, and a thread of the
+ * fuzzer may take or give back blocks of its own meanwhile, so that numbers may be below 0 too. */
 #define RUNS 4
 static long live_blocks, live_bytes, peak_bytes;
 

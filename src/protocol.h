@@ -25,7 +25,7 @@
 #define WEFT_TRANSPORT_TCP  1 /* PAYLOAD frames on the control connection */
 #define WEFT_TRANSPORT_NCCL 2 /* broadcasts; one empty PAYLOAD frame says that they begin */
 
-#define WEFT_PEERS_BYTES_MAX (WEFT_WORKERS_MAX * 256u) /* of the list of addresses */
+#define WEFT_PEERS_BYTES_MAX 1048576u /* of the list of addresses: 256 for each worker */
 
 /* ---- What happens ---- */
 
@@ -155,9 +155,9 @@ typedef struct weft_worker_core {
     uint64_t document_bytes, document_taken;
     uint64_t payload_bytes, payload_taken;
     uint64_t payload_digest;
-    uint32_t ranks;                           /* of the session, the trainer's included */
-    uint32_t doubters;                        /* peers that were in doubt when asked ... */
-    uint64_t peers_bytes, peers_taken;        /* of the list of addresses; 0: no peers */
+    uint32_t ranks;                                  /* of the session, the trainer's included */
+    uint32_t doubters;                               /* peers that were in doubt when asked ... */
+    uint64_t peers_bytes, peers_taken;               /* of the list of addresses; 0: no peers */
     uint64_t in_doubt[(WEFT_WORKERS_MAX + 63) / 64]; /* ... bit rank - 1 of each */
 } weft_worker_core;
 

@@ -1,6 +1,6 @@
-/* weft-replay WORKERS VERSIONS: walks the paths that tla/paths.py finds in the model's graph, with the
- * real engines, and compares after each step all that can be seen of them with the model's state.
- * Reads from standard input:
+/* weft-replay WORKERS VERSIONS: walks the paths that tla/paths.py finds in the model's graph, with
+ * the real engines, and compares after each step all that can be seen of them with the model's
+ * state. Reads from standard input:
  *
  *      S TEXT                      a state, numbered from 0
  *      P                           a path begins, in the first state

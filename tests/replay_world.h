@@ -1,8 +1,8 @@
-/* The world of tla/WeightUpdate.tla around the real engines, driven through weft.h only: one trainer,
- * its workers, their devices and links. What can happen in the model is a function here, and makes
- * the engines do just that: frames are taken out of the bytes that they send, kept in order, and
- * delivered one at a time; a document or payload is one frame, whose last byte is kept back until
- * the model's device is through with it. */
+/* The world of tla/WeightUpdate.tla around the real engines, driven through weft.h only: one
+ * trainer, its workers, their devices and links. What can happen in the model is a function here,
+ * and makes the engines do just that: frames are taken out of the bytes that they send, kept in
+ * order, and delivered one at a time; a document or payload is one frame, whose last byte is kept
+ * back until the model's device is through with it. */
 #ifndef WEFT_TESTS_REPLAY_WORLD_H
 #define WEFT_TESTS_REPLAY_WORLD_H
 

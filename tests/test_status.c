@@ -74,8 +74,8 @@ static void states_events_conditions_and_outcomes_have_names(void **state)
     static const char *const EVENTS[] = {"start",  "update", "apply", "applied",
                                          "commit", "fault",  "reset", "?"};
     static const char *const CONDITIONS[] = {"intact", "torn", "lost", "?"};
-    static const char *const OUTCOMES[] = {"none",        "committed", "aborted",
-                                           "unconfirmed", "undecided", "in doubt", "?"};
+    static const char *const OUTCOMES[] = {"none",      "committed", "aborted", "unconfirmed",
+                                           "undecided", "in doubt",  "?"};
 
     (void)state;
     for (int i = 0; i < 7; i++) {
