@@ -168,7 +168,7 @@ class Run:
         """Names of what the tool did not prove."""
         if self.tool == "esbmc":
             return self.broken
-        return re.findall(r"(?m)^\[wp\] \[(?:Failed|Unsuccess|Timeout|Unknown)\w*\] Goal (?:typed_)?(\S+)", self.output)
+        return re.findall(r"(?m)^\[wp\] \[(?:Failed|Unsuccess|Timeout|Unknown)\w*\] Goal (?:typed_)?(?:ref_)?(\S+)", self.output)
 
     def without_contract(self):
         """Functions that WP met without a contract of what they write."""
