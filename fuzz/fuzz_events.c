@@ -90,7 +90,7 @@ static void check_trainer(const weft_trainer_core *c)
     bool kept = (w.kept & 1u << c->target_version) != 0, idle = c->phase == WEFT_PHASE_NONE;
     uint32_t members = 0;
     for (uint32_t i = 0; i < WORKERS; i++) {
-        members += (c->slots[i] & WEFT_SLOT_MEMBER) != 0 ? 1 : 0;
+        members += c->slots[i].member ? 1 : 0;
     }
     fuzz_expect(c->base_version == GRAPH_FIRST || (w.kept & 1u << c->base_version) != 0);
     fuzz_expect(c->base_digest == graph_digest_of(c->base_version));

@@ -5,7 +5,8 @@
  * A core is a struct without pointers: copy it, compare it, hash it. A step changes the core and
  * gives a short list of actions, which the engine (worker.c, trainer.c) carries out in order.
  * Results of slow actions come back as inputs. No clock, no memory, no sockets: time is in the
- * input. The same steps are what runs, what is proved and what is model-checked.
+ * input. The same steps are what runs, what is proved (protocol_contract.h) and what is
+ * model-checked.
  *
  * The machine of session.h moves only in commit_event() of either file, and each move is an action
  * too, so that the engine can trace it and call hooks; nothing else can move a session. */
@@ -181,14 +182,16 @@ typedef enum weft_phase {
     WEFT_PHASE_ABORT    /* sent ABORT, wait for ABORTED or FAILED */
 } weft_phase;
 
-/* What the trainer knows of the worker on a link. */
-typedef enum weft_slot_flags {
-    WEFT_SLOT_OPEN = 1,     /* connected */
-    WEFT_SLOT_KNOWN = 2,    /* said HELLO, and its model is ours */
-    WEFT_SLOT_REFUSED = 4,  /* said HELLO, and its model is not ours */
-    WEFT_SLOT_MEMBER = 8,   /* takes part in the session and has not failed */
-    WEFT_SLOT_ANSWERED = 16 /* has answered in the present phase */
-} weft_slot_flags;
+/* What the trainer knows of the worker on a link; all false: nobody is there. */
+typedef struct weft_trainer_slot {
+    bool open;     /* connected */
+    bool known;    /* said HELLO, and its model is ours */
+    bool refused;  /* said HELLO, and its model is not ours */
+    bool member;   /* takes part in the session and has not failed */
+    bool answered; /* has answered in the present phase */
+} weft_trainer_slot;
+
+typedef weft_trainer_slot weft_trainer_slots[WEFT_WORKERS_MAX]; /* one for each link */
 
 typedef struct weft_trainer_core {
     uint64_t fingerprint;
@@ -210,7 +213,7 @@ typedef struct weft_trainer_core {
     uint64_t epoch;
     uint64_t deadline_ns;
     uint64_t target_version, target_digest;
-    uint8_t slots[WEFT_WORKERS_MAX]; /* weft_slot_flags of each link */
+    weft_trainer_slots slots;
 } weft_trainer_core;
 
 void weft_trainer_core_init(weft_trainer_core *core, uint64_t fingerprint, uint64_t base_version,

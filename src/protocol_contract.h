@@ -125,4 +125,97 @@
          core.changed + input.changed <= UINT64_MAX);
 @*/
 
+/* ---- Trainer ---- */
+
+/*@ // What is recorded of a link that nobody is at.
+    predicate empty(weft_trainer_slot slot) =
+      !slot.open && !slot.known && !slot.refused && !slot.member && !slot.answered;
+
+    logic integer waits(weft_trainer_slot slot) = slot.member != 0 && slot.answered == 0 ? 1 : 0;
+    logic integer takes_part(weft_trainer_slot slot) = slot.member != 0 ? 1 : 0;
+
+    // How many of the first n links have not answered, and how many are members.
+    logic integer waiting(weft_trainer_slots slots, integer n) =
+      n <= 0 ? 0 : waiting(slots, n - 1) + waits(slots[n - 1]);
+    logic integer enrolled(weft_trainer_slots slots, integer n) =
+      n <= 0 ? 0 : enrolled(slots, n - 1) + takes_part(slots[n - 1]);
+
+    // But for its answer.
+    predicate same_slot(weft_trainer_slot a, weft_trainer_slot b) =
+      a.open == b.open && a.known == b.known && a.refused == b.refused && a.member == b.member;
+
+    predicate undecided_phase(integer phase) = WEFT_PHASE_START <= phase <= WEFT_PHASE_APPLY;
+
+    // Phase and state say the same.
+    logic integer state_of(integer phase) =
+      phase == WEFT_PHASE_NONE ? WEFT_IDLE :
+      phase == WEFT_PHASE_START ? WEFT_STARTED :
+      phase == WEFT_PHASE_PREPARE || phase == WEFT_PHASE_PAYLOAD ? WEFT_RECEIVING :
+      phase == WEFT_PHASE_APPLY ? WEFT_APPLYING :
+      phase == WEFT_PHASE_COMMIT ? WEFT_FINISHED : WEFT_FAILED;
+
+    // Holds in the middle of a step, too.
+    predicate trainer_bounded(weft_trainer_core core) =
+      core.phase <= WEFT_PHASE_ABORT && is_state(core.machine.state) &&
+      core.members <= WEFT_WORKERS_MAX &&
+      enrolled(core.slots, WEFT_WORKERS_MAX) <= core.members &&
+      core.epoch <= core.highest_epoch <= WEFT_EPOCH_MAX &&
+      (WEFT_PHASE_START <= core.phase <= WEFT_PHASE_PAYLOAD ==> core.update < core.updates) &&
+      (undecided_phase(core.phase) ==> core.committed == 0 && core.denied == 0) &&
+      (core.phase != WEFT_PHASE_NONE ==> core.doubt_epoch == 0) &&
+      (\forall integer k; 0 <= k < WEFT_WORKERS_MAX ==>
+         (core.slots[k].answered ==> core.slots[k].member) &&
+         (core.slots[k].member ==> core.slots[k].known));
+
+    predicate trainer_in_step(weft_trainer_core core) =
+      trainer_bounded(core) && core.machine.state == state_of(core.phase);
+
+    predicate trainer_sound(weft_trainer_core core) =
+      trainer_in_step(core) &&
+      core.pending == waiting(core.slots, WEFT_WORKERS_MAX) &&
+      (core.phase == WEFT_PHASE_NONE <==> core.pending == 0) &&
+      (core.phase == WEFT_PHASE_NONE ==>
+         \forall integer k; 0 <= k < WEFT_WORKERS_MAX ==> !core.slots[k].member) &&
+      (core.phase == WEFT_PHASE_COMMIT ==>
+         core.committed + core.denied + core.pending <= core.members);
+
+    predicate same_trainer(weft_trainer_core before, weft_trainer_core after) =
+      before.fingerprint == after.fingerprint && before.highest_epoch <= after.highest_epoch;
+
+    predicate nobody_new(weft_trainer_core before, weft_trainer_core after) =
+      \forall integer k; 0 <= k < WEFT_WORKERS_MAX && after.slots[k].member ==>
+        before.slots[k].member;
+
+    predicate same_base(weft_trainer_core before, weft_trainer_core after) =
+      before.base_version == after.base_version && before.base_digest == after.base_digest;
+
+    // The first word that a worker has committed.
+    predicate moved_base(weft_trainer_core before, weft_trainer_core after) =
+      after.base_version == before.target_version && after.base_digest == before.target_digest;
+
+    // When everybody has answered.
+    logic integer next_phase(weft_trainer_core core) =
+      core.phase == WEFT_PHASE_START ? WEFT_PHASE_PREPARE :
+      core.phase == WEFT_PHASE_PREPARE ? WEFT_PHASE_PAYLOAD :
+      core.phase == WEFT_PHASE_PAYLOAD ?
+        (core.update + 1 < core.updates ? WEFT_PHASE_PREPARE : WEFT_PHASE_APPLY) :
+      core.phase == WEFT_PHASE_APPLY ? WEFT_PHASE_COMMIT : WEFT_PHASE_NONE;
+
+    // The last answer of all, and it says that the content is the announced one.
+    predicate decides(weft_trainer_core core, weft_input input) =
+      core.phase == WEFT_PHASE_APPLY && core.pending == 1 &&
+      input.type == WEFT_INPUT_MESSAGE && input.message.type == WEFT_MESSAGE_APPLIED &&
+      input.message.digest == core.target_digest;
+
+    // What the engine sees to: links are numbered below the limit, and a push begins when none
+    // runs, an epoch is left and somebody is there.
+    predicate told(weft_trainer_core core, weft_input input) =
+      (input.type == WEFT_INPUT_MESSAGE || input.type == WEFT_INPUT_LINK_LOST ==>
+         input.link < WEFT_WORKERS_MAX) &&
+      (input.type == WEFT_INPUT_PUSH ==>
+         core.phase == WEFT_PHASE_NONE && core.highest_epoch < WEFT_EPOCH_MAX &&
+         input.message.updates > 0 &&
+         \exists integer k; 0 <= k < WEFT_WORKERS_MAX && core.slots[k].known);
+@*/
+
 #endif

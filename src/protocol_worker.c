@@ -6,6 +6,9 @@
 #define DOUBT_WORDS ((WEFT_WORKERS_MAX + 63) / 64)
 #define HIGHEST_BIT (UINT64_C(1) << 63)
 
+/* Zero in every byte, for cores are compared and hashed byte by byte. */
+static const weft_worker_core NOBODY;
+
 /*@ requires \valid(core);
     assigns *core;
     ensures worker_sound(*core) && core->machine.state == WEFT_IDLE;
@@ -15,11 +18,12 @@
 void weft_worker_core_init(weft_worker_core *core, uint64_t model_elements, uint64_t version,
                            uint64_t digest, uint32_t timeout_ms)
 {
-    *core = (weft_worker_core){.model_elements = model_elements,
-                               .version = version,
-                               .digest = digest,
-                               .timeout_ms = timeout_ms,
-                               .owner = WEFT_LINK_NONE};
+    *core = NOBODY;
+    core->model_elements = model_elements;
+    core->version = version;
+    core->digest = digest;
+    core->timeout_ms = timeout_ms;
+    core->owner = WEFT_LINK_NONE;
     weft_session_init(&core->machine);
 }
 

@@ -129,7 +129,7 @@ static void do_send(weft_trainer *trainer, const weft_action *action)
         message.payload_digest = update->payload_digest;
     }
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
-        if ((trainer->core.slots[link] & WEFT_SLOT_MEMBER) != 0) {
+        if (trainer->core.slots[link].member) {
             send_to(trainer, link, &message);
         }
     }
@@ -305,7 +305,7 @@ static weft_status refuse(weft_trainer *trainer, weft_status status, const char 
 static weft_status check_workers(weft_trainer *trainer)
 {
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
-        if ((trainer->core.slots[link] & WEFT_SLOT_REFUSED) != 0) {
+        if (trainer->core.slots[link].refused) {
             weft_detail_set(&trainer->detail, WEFT_E_MODEL_MISMATCH,
                             "worker %s on link %" PRIu32
                             " holds a model with other names, dtypes or shapes",
@@ -606,7 +606,7 @@ weft_status weft_trainer_worker(const weft_trainer *trainer, uint32_t index,
     *info = peer->said;
     info->link = index;
     info->open = peer->open;
-    info->known = (trainer->core.slots[index] & WEFT_SLOT_KNOWN) != 0;
+    info->known = trainer->core.slots[index].known;
     info->name = peer->name;
     info->text = peer->text;
     return WEFT_OK;

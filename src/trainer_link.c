@@ -85,7 +85,7 @@ weft_status weft_trainer_seat_workers(weft_trainer *trainer)
     bool all_known = true;
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
         weft_peer *peer = trainer->peers[link];
-        if ((trainer->core.slots[link] & WEFT_SLOT_KNOWN) != 0) {
+        if (trainer->core.slots[link].known) {
             peer->rank = ++rank;
             bytes += strlen(peer->address) + 1;
             all_known = all_known && peer->address[0] != '\0';
@@ -103,7 +103,7 @@ weft_status weft_trainer_seat_workers(weft_trainer *trainer)
     trainer->addresses_bytes = (uint32_t)bytes;
     char *at = trainer->addresses;
     for (uint32_t link = 0; link < trainer->peers_end; link++) {
-        if ((trainer->core.slots[link] & WEFT_SLOT_KNOWN) != 0) {
+        if (trainer->core.slots[link].known) {
             size_t length = strlen(trainer->peers[link]->address);
             memcpy(at, trainer->peers[link]->address, length);
             at[length] = '\n';
@@ -249,7 +249,7 @@ size_t weft_trainer_send(weft_trainer *trainer, uint32_t link, weft_span spans[W
         return 0;
     }
     size_t count = weft_link_spans(&peer->link, spans);
-    bool member = (trainer->core.slots[link] & WEFT_SLOT_MEMBER) != 0;
+    bool member = trainer->core.slots[link].member;
     if (count > 0 || !member) {
         return count;
     }

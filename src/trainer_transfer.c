@@ -11,7 +11,7 @@
 
 static bool is_member(const weft_trainer *trainer, uint32_t link)
 {
-    return (trainer->core.slots[link] & WEFT_SLOT_KNOWN) != 0;
+    return trainer->core.slots[link].known;
 }
 
 /* Everybody who would take part is in the group, and nobody of it is missing. A peer that came back

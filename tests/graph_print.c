@@ -172,13 +172,13 @@ static void print_told(const graph_end *e, uint32_t versions)
     (void)printf("]");
 }
 
-static void print_slots(const char *name, const weft_trainer_core *c, uint8_t flag)
+static void print_slots(const char *name, const bool is[GRAPH_WORKERS_MAX])
 {
     const char *comma = "";
 
     (void)printf(",\"%s\":[", name);
     for (uint32_t i = 0; i < GRAPH_WORKERS_MAX; i++) {
-        if ((c->slots[i] & flag) != 0) {
+        if (is[i]) {
             (void)printf("%s\"%s\"", comma, WORKERS[i]);
             comma = ",";
         }
@@ -192,8 +192,7 @@ static bool counts_right(const weft_trainer_core *c)
     uint32_t pending = 0;
 
     for (uint32_t i = 0; i < GRAPH_WORKERS_MAX; i++) {
-        uint8_t flags = c->slots[i] & (WEFT_SLOT_MEMBER | WEFT_SLOT_ANSWERED);
-        pending += flags == WEFT_SLOT_MEMBER ? 1 : 0;
+        pending += c->slots[i].member && !c->slots[i].answered ? 1 : 0;
     }
     return pending == c->pending;
 }
@@ -202,6 +201,7 @@ static bool counts_right(const weft_trainer_core *c)
 static void print_trainer(const graph_world *w)
 {
     weft_trainer_core c;
+    bool known[GRAPH_WORKERS_MAX], member[GRAPH_WORKERS_MAX], answered[GRAPH_WORKERS_MAX];
     graph_trainer_get(w, &c);
     bool runs = c.phase != WEFT_PHASE_NONE;
 
@@ -219,9 +219,14 @@ static void print_trainer(const graph_world *w)
                  runs ? c.updates : 0);
     (void)printf("\"members\":%" PRIu32 ",\"committed\":%" PRIu32 ",\"denied\":%" PRIu32,
                  runs ? c.members : 0, runs ? c.committed : 0, runs ? c.denied : 0);
-    print_slots("known", &c, WEFT_SLOT_KNOWN);
-    print_slots("member", &c, WEFT_SLOT_MEMBER);
-    print_slots("answered", &c, WEFT_SLOT_ANSWERED);
+    for (uint32_t i = 0; i < GRAPH_WORKERS_MAX; i++) {
+        known[i] = c.slots[i].known;
+        member[i] = c.slots[i].member;
+        answered[i] = c.slots[i].answered;
+    }
+    print_slots("known", known);
+    print_slots("member", member);
+    print_slots("answered", answered);
     (void)printf(",\"fouled\":%s}", truth(w->fouled || !counts_right(&c)));
 }
 

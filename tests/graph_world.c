@@ -241,7 +241,7 @@ static void drive_worker(graph_world *w, graph_end *e, weft_input input)
 static void send_to_members(graph_world *w, const weft_trainer_core *core, weft_message message)
 {
     for (uint32_t i = 0; i < GRAPH_WORKERS_MAX; i++) {
-        if ((core->slots[i] & WEFT_SLOT_MEMBER) != 0 && w->ends[i].here) {
+        if (core->slots[i].member && w->ends[i].here) {
             enqueue(&w->ends[i].down, &message);
         }
     }
@@ -252,7 +252,7 @@ static uint32_t members_of(const weft_trainer_core *core)
     uint32_t members = 0;
 
     for (uint32_t i = 0; i < GRAPH_WORKERS_MAX; i++) {
-        members |= (core->slots[i] & WEFT_SLOT_MEMBER) != 0 ? 1u << i : 0;
+        members |= core->slots[i].member ? 1u << i : 0;
     }
     return members;
 }

@@ -43,7 +43,7 @@ typedef struct graph_end { /* a worker, its device, and its connections */
 /* A trainer's core without the 4,000 slots that nobody uses here. */
 typedef struct graph_trainer {
     uint8_t head[offsetof(weft_trainer_core, slots)];
-    uint8_t slots[GRAPH_WORKERS_MAX];
+    weft_trainer_slot slots[GRAPH_WORKERS_MAX];
 } graph_trainer;
 
 typedef struct graph_world {

@@ -189,7 +189,7 @@ static void send_to_members(world *w, weft_message message)
 {
     for (uint32_t i = 0; i < w->workers; i++) {
         end *e = &w->ends[i];
-        if ((w->trainer.core.slots[i] & WEFT_SLOT_MEMBER) != 0 && e->open_there && !e->cut) {
+        if (w->trainer.core.slots[i].member && e->open_there && !e->cut) {
             enqueue(&e->to_worker, message);
         }
     }
@@ -201,7 +201,7 @@ static void send_start(world *w, weft_message message)
 
     message.ranks = 1;
     for (uint32_t i = 0; i < w->workers; i++) {
-        if ((w->trainer.core.slots[i] & WEFT_SLOT_MEMBER) != 0) {
+        if (w->trainer.core.slots[i].member) {
             seats[message.ranks++] = i;
         }
     }

@@ -76,8 +76,13 @@ static void assert_idle(const bench *b, weft_outcome outcome, weft_status cause,
     assert_int_equal(b->core.cause, cause);
     assert_int_equal(b->core.culprit, culprit);
     for (uint32_t link = 0; link < WEFT_WORKERS_MAX; link++) {
-        assert_int_equal(b->core.slots[link] & (WEFT_SLOT_MEMBER | WEFT_SLOT_ANSWERED), 0);
+        assert_false(b->core.slots[link].member || b->core.slots[link].answered);
     }
+}
+
+static void assert_slot(const weft_trainer_slot *found, weft_trainer_slot expected)
+{
+    assert_memory_equal(found, &expected, sizeof expected);
 }
 
 /* Two workers, a sparse session of one update, and both have answered everything before. */
@@ -216,7 +221,7 @@ static void test_another_model_is_no_member(void **state)
     hello.fingerprint++;
     trainer_bench_hear(&b, 1, hello);
     assert_did(&b, "");
-    assert_int_equal(b.core.slots[1], WEFT_SLOT_OPEN | WEFT_SLOT_REFUSED);
+    assert_slot(&b.core.slots[1], (weft_trainer_slot){.open = true, .refused = true});
     assert_int_equal(weft_trainer_core_known(&b.core), 1);
     push(&b, WEFT_SPARSE, 1);
     assert_int_equal(b.core.members, 1);
@@ -244,10 +249,10 @@ static void test_hello_once_and_first(void **state)
     }
     lose(&b, 1);
     assert_did(&b, "");
-    assert_int_equal(b.core.slots[1], 0);
+    assert_slot(&b.core.slots[1], (weft_trainer_slot){0});
     weft_trainer_core_open(&b.core, 1);
     trainer_bench_hear(&b, 1, trainer_bench_hello_of(0, WEFT_OUTCOME_NONE));
-    assert_int_equal(b.core.slots[1], WEFT_SLOT_OPEN | WEFT_SLOT_KNOWN);
+    assert_slot(&b.core.slots[1], (weft_trainer_slot){.open = true, .known = true});
 }
 
 /* ---- faults ---- */
@@ -378,7 +383,7 @@ static void test_link_loss_in_each_phase(void **state)
                 answer(&b, 1, trainer_bench_answers[phase]);
             }
             lose(&b, 1);
-            assert_int_equal(b.core.slots[1], 0);
+            assert_slot(&b.core.slots[1], (weft_trainer_slot){0});
             if (is_undecided(phase)) {
                 assert_goes_back(&b, "", "LINK_CLOSED", WEFT_E_LINK_CLOSED, 1, false);
             } else if (phase == WEFT_PHASE_ABORT) {

@@ -45,7 +45,7 @@ static uint32_t first_open_question(const weft_trainer_core *core)
 {
     uint32_t link = 0;
 
-    while (link + 1 < LINKS && (core->slots[link] & WEFT_SLOT_ANSWERED) != 0) {
+    while (link + 1 < LINKS && core->slots[link].answered) {
         link++;
     }
     return link;
@@ -58,14 +58,14 @@ static weft_input walk_input(test_random *random, bench *b)
     bool idle = b->core.phase == WEFT_PHASE_NONE;
     weft_input input = {.type = WEFT_INPUT_MESSAGE, .link = link};
 
-    if ((b->core.slots[link] & WEFT_SLOT_ANSWERED) != 0 && !ONE_IN(random, 20)) {
+    if (b->core.slots[link].answered && !ONE_IN(random, 20)) {
         input.link = link = first_open_question(&b->core);
     }
-    if (b->core.slots[link] == 0) {
+    if (!b->core.slots[link].open) {
         weft_trainer_core_open(&b->core, link);
     }
     input.message = walk_message(random, &b->core);
-    if ((b->core.slots[link] & (WEFT_SLOT_KNOWN | WEFT_SLOT_REFUSED)) == 0 && !ONE_IN(random, 5)) {
+    if (!b->core.slots[link].known && !b->core.slots[link].refused && !ONE_IN(random, 5)) {
         input.message.type = WEFT_MESSAGE_HELLO;
     } else if (idle && weft_trainer_core_known(&b->core) > 0 &&
                ONE_IN(random, b->core.doubt_epoch != 0 ? 30 : 3)) {
@@ -120,7 +120,7 @@ static void check_actions(const bench *b, const weft_trainer_core *before, const
                 assert_false(s->decided || s->stopped);
                 s->decided = true;
                 for (uint32_t link = 0; link < LINKS; link++) {
-                    assert_true((b->core.slots[link] & WEFT_SLOT_MEMBER) == 0 || s->applied[link]);
+                    assert_true(!b->core.slots[link].member || s->applied[link]);
                 }
             } else if (action->message == WEFT_MESSAGE_ABORT) {
                 assert_false(s->decided || s->stopped);
@@ -149,13 +149,11 @@ static void check_core(const bench *b, const weft_trainer_core *before, const sh
     uint32_t pending = 0;
 
     for (uint32_t link = 0; link < LINKS; link++) {
-        uint8_t slot = core->slots[link];
-        bool member = (slot & WEFT_SLOT_MEMBER) != 0,
-             has_answered = (slot & WEFT_SLOT_ANSWERED) != 0;
-        pending += member && !has_answered ? 1 : 0;
-        assert_true(!has_answered || member);
-        assert_true(!member || (slot & WEFT_SLOT_KNOWN) != 0);
-        assert_true(!member || core->phase != WEFT_PHASE_NONE);
+        weft_trainer_slot slot = core->slots[link];
+        pending += slot.member && !slot.answered ? 1 : 0;
+        assert_true(!slot.answered || slot.member);
+        assert_true(!slot.member || slot.known);
+        assert_true(!slot.member || core->phase != WEFT_PHASE_NONE);
     }
     assert_int_equal(core->pending, pending);
     assert_int_equal(core->machine.state, state_of[core->phase]);
