@@ -7,7 +7,10 @@ sequence of events that leads to it, with what either side does then. After that
 defect of defects.yaml, in a copy of the C code, and must fail. Needs what check.py needs, and a C compiler."""
 import argparse
 import collections
+import concurrent.futures
+import functools
 import json
+import multiprocessing
 import os
 import pathlib
 import re
@@ -26,6 +29,9 @@ SOURCES = ["tests/graph.c", "tests/graph_world.c", "tests/graph_print.c", "src/p
            "src/session.c", "src/frame_messages.c", "src/status.c"]
 CONFIGS = ["Graph_ci.cfg", "Graph_one.cfg", "Graph_baseline.cfg", "Graph_nccl.cfg", "Graph_peers.cfg"]
 RELEASE_CONFIGS = ["Graph_links.cfg", "Graph_release.cfg", "Graph_peers3.cfg"]
+JOBS = 2  # of 2.5 GB and less each
+PROCESSES = functools.partial(concurrent.futures.ProcessPoolExecutor, mp_context=multiprocessing.get_context("fork"))
+MODELS = {}  # the model's graph of each configuration
 VARIABLES = ["worker", "device", "link", "trainer", "told", "kept", "decided", "pushes", "faults"]  # as graph_print.c prints them
 
 
@@ -264,43 +270,51 @@ def explain(model, core):
     return lines
 
 
-def compare(name, model, config, began, program):
+def compare(config, program):
+    """The model's graph, what the two have to say, and whether they are equal."""
+    began = time.monotonic()
+    model = model_graph(config)
     core, error = core_graph(program, config)
     if core is None:
-        return f"stops: {error}", False
+        return model, f"graph   {config}: the C code stops: {error}", False
     same = core.edges == model.edges and core.first == model.first
     states = len({a for a, _, _ in model.edges} | {b for _, _, b in model.edges})
-    print(f"graph   {name:34} {states:10,} states, {len(model.edges):,} edges of the model, {len(core.edges):,} of the C code, "
-          f"{time.monotonic() - began:.1f} s: {'equal' if same else 'FAILED'}", flush=True)
-    return (None if same else core), same
+    said = (f"graph   {config.removesuffix('.cfg'):34} {states:10,} states, {len(model.edges):,} edges of the model, "
+            f"{len(core.edges):,} of the C code, {time.monotonic() - began:.1f} s: {'equal' if same else 'FAILED'}")
+    return model, said if same else "\n".join([said, *explain(model, core)]), same
 
 
-def defects_fail(models, release, folder):
+def try_defect(defect, text):
+    """How the C code with this defect is found out; None if it is not."""
+    with tempfile.TemporaryDirectory(dir=check.BUILD) as folder:
+        program = compile_cores(folder, {defect["file"]: text.replace(defect["from"], defect["to"])})
+        for config, model in MODELS.items():
+            core, error = core_graph(program, config)
+            if core is None:
+                return f"stops: {error.splitlines()[-1]}"
+            if core.edges != model.edges:
+                return f"differs {explain(model, core)[0]}"
+    return None
+
+
+def defects_fail(release):
     """Each planted defect must make a comparison fail. Returns those that did not."""
-    passed = []
-    defects = yaml.safe_load((check.HERE / "defects.yaml").read_text(encoding="utf-8"))
-    began, run = time.monotonic(), 0
-    for defect in defects:
+    passed, began, wanted = [], time.monotonic(), []
+    for defect in yaml.safe_load((check.HERE / "defects.yaml").read_text(encoding="utf-8")):
         text = (ROOT / defect["file"]).read_text(encoding="utf-8")
         if text.count(defect["from"]) != 1:
             check.fail(f"defects.yaml: '{defect['name']}' changes a text that is not in {defect['file']} exactly once")
-        if defect.get("release") and not release:
-            continue
-        program = compile_cores(folder, {defect["file"]: text.replace(defect["from"], defect["to"])})
-        verdict = None
-        for config, model in models.items():
-            core, error = core_graph(program, config)
-            if core is None:
-                verdict = f"stops: {error.splitlines()[-1]}"
-            elif core.edges != model.edges:
-                verdict = f"differs {explain(model, core)[0]}"
-            if verdict:
-                break
-        run += 1
-        if verdict is None:
-            passed.append(defect["name"])
-        print(f"defect  {defect['name']:34} {verdict or 'FAILED: the graphs are equal'}", flush=True)
-    print(f"{run - len(passed)} of {run} defects of the C code make the graphs differ, {time.monotonic() - began:.0f} s")
+        if release or not defect.get("release"):
+            wanted.append((defect, text))
+    with PROCESSES(JOBS) as pool:  # which have MODELS as they are now
+        tried = [(defect["name"], pool.submit(try_defect, defect, text)) for defect, text in wanted]
+        for name, job in tried:
+            verdict = job.result()
+            if verdict is None:
+                passed.append(name)
+            print(f"defect  {name:34} {verdict or 'FAILED: the graphs are equal'}", flush=True)
+    print(f"{len(wanted) - len(passed)} of {len(wanted)} defects of the C code make the graphs differ, "
+          f"{time.monotonic() - began:.0f} s")
     return passed
 
 
@@ -320,17 +334,15 @@ def main():
     check.need_tools()
     threading.Thread(target=keep_alive, daemon=True).start()
     configs = CONFIGS + (RELEASE_CONFIGS if arguments.release else [])
-    models, wrong = {}, 0
-    with tempfile.TemporaryDirectory(dir=check.BUILD) as folder:
+    wrong = 0
+    with tempfile.TemporaryDirectory(dir=check.BUILD) as folder, PROCESSES(JOBS) as pool:
         program = compile_cores(folder, {})
-        for config in configs:
-            began = time.monotonic()
-            models[config] = model_graph(config)
-            core, same = compare(config.removesuffix(".cfg"), models[config], config, began, program)
-            if not same:
-                wrong += 1
-                print("\n".join([core] if isinstance(core, str) else explain(models[config], core)))
-        missed = [] if wrong or arguments.no_defects else defects_fail(models, arguments.release, folder)
+        compared = [(config, pool.submit(compare, config, program)) for config in configs]
+        for config, job in compared:
+            MODELS[config], said, same = job.result()
+            wrong += 0 if same else 1
+            print(said, flush=True)
+    missed = [] if wrong or arguments.no_defects else defects_fail(arguments.release)
     print("the graphs of the model and of the C code " + ("differ" if wrong else "are equal")
           + (f"; nobody noticed {len(missed)} defects" if missed else ""))
     sys.exit(1 if wrong or missed else 0)
