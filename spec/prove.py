@@ -91,7 +91,7 @@ class Run:
         self.name = f"{proof['name']}: {twin['name']}" if twin else proof["name"]
         self.tool = proof["tool"]
         self.folder, self.seconds, self.output, self.code = ROOT, 0.0, "", None
-        self.broken = []  # ESBMC's twins: the claims that do not hold
+        self.broken = []  # ESBMC's twins: the claim that does not hold
 
     def source(self):
         """The folder with the sources: the tree, or for a twin a changed copy."""
@@ -111,7 +111,7 @@ class Run:
         return copy
 
     def command(self):
-        options = self.proof.get("options", [])
+        options = self.proof.get("options", []) + (self.twin or {}).get("options", [])
         if self.tool == "esbmc":
             # Not its counterexample: where an enum is part of it, this version ends with an exception.
             return [ESBMC, self.proof["file"], "-I", "src", "--result-only", *options]
@@ -133,19 +133,27 @@ class Run:
         except subprocess.TimeoutExpired as over:
             return (over.stdout or b"").decode(errors="replace"), f"no end within {LIMIT_S} s"
 
-    def broken_claims(self):
-        """ESBMC tells that something is violated, not what: the claims that the twin must break are tried one by one."""
+    def break_claim(self):
+        """ESBMC tells that something is violated, not what: the claims that the twin must break are tried one by one until
+        one does not hold, and only if all hold it tries everything."""
         listed, _ = self.call("--show-claims")
         claims = re.findall(r"(?m)^Claim (\d+):\n.* function (\w+)\n  (.*)$", listed)
-        named = [(n, f"{function}: {text}") for n, function, text in claims if re.search(self.twin["rejects"], f"{function}: {text}")]
-        return [name for n, name in named if "VERIFICATION FAILED" in self.call("--claim", n)[0]]
+        for number, function, text in claims:
+            name = f"{function}: {text}"
+            if re.search(self.twin["rejects"], name):
+                self.output, self.code = self.call("--claim", number)
+                if "VERIFICATION FAILED" in self.output:
+                    self.broken = [name]
+                    return
+        self.output, self.code = self.call()
 
     def run(self):
         self.folder = self.source()
         began = time.monotonic()
-        self.output, self.code = self.call()
-        if self.tool == "esbmc" and self.twin is not None and "VERIFICATION FAILED" in self.output:
-            self.broken = self.broken_claims()
+        if self.tool == "esbmc" and self.twin is not None:
+            self.break_claim()
+        else:
+            self.output, self.code = self.call()
         self.seconds = time.monotonic() - began
         return self
 
