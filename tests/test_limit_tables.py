@@ -13,7 +13,7 @@ HEADER = ["limit", "value", "constant", "beyond it", "reached by"]
 
 # Constants whose names look like a limit's, and why a peer, a document or a file does not meet them.
 NO_LIMITS = {
-    "WEFT_ACTIONS_MAX": "most actions of one step of the core; the walks of test_protocol_*_walk.c check that it is enough",
+    "WEFT_ACTIONS_MAX": "most actions of one step of a core; that seven are enough is proved (spec/proofs.md)",
     "WEFT_FRAME_FIELDS_MAX": "the longest fields of all messages, generated",
     "WEFT_FRAME_HEAD_MAX": "header and fields of the longest message",
     "WEFT_SPANS_MAX": "pieces of memory that one call of weft_worker_send gives",
