@@ -5,6 +5,7 @@
 #include "digest.h"
 #include "memory.h"
 #include "model.h"
+#include "size.h"
 #include "update.h"
 
 /* With names of full length a baseline's document of so many patches stays below
@@ -102,16 +103,43 @@ static weft_status take_all(weft_plan *plan, const weft_plan_request *request)
 
 /* ---- Updates ---- */
 
+/*@ logic integer index_bytes_of(weft_segment *segment) =
+      padded(segment->count * segment->index_bytes);
+    logic integer value_bytes_of(weft_segment *segment) =
+      padded(segment->count * segment->element_bytes);
+    // Of the patches [from .. to).
+    logic integer payload_of(weft_segment *segments, integer from, integer to) =
+      to <= from ? 0 : payload_of(segments, from, to - 1) + index_bytes_of(segments + (to - 1)) +
+        value_bytes_of(segments + (to - 1));
+    // Assumed, not checked: each of these bytes stands in memory (spec/proofs.md).
+    predicate payload_fits(weft_segment *segments, integer count) =
+      \valid_read(segments + (0 .. count - 1)) &&
+      \forall integer from, to; 0 <= from < to <= count ==>
+        payload_of(segments, from, to) <= UINT64_MAX;
+@*/
+
+/*@ requires padded(bytes) <= UINT64_MAX;
+    assigns \nothing;
+    ensures \result == padded(bytes);
+@*/
 static uint64_t padded(uint64_t bytes)
 {
-    return (bytes + 7) & ~UINT64_C(7);
+    return (bytes + 7) / 8 * 8;
 }
 
+/*@ requires \valid_read(segment) && index_bytes_of(segment) <= UINT64_MAX;
+    assigns \nothing;
+    ensures \result == index_bytes_of(segment);
+@*/
 static uint64_t index_section(const weft_segment *segment)
 {
     return padded(segment->count * segment->index_bytes);
 }
 
+/*@ requires \valid_read(segment) && value_bytes_of(segment) <= UINT64_MAX;
+    assigns \nothing;
+    ensures \result == value_bytes_of(segment);
+@*/
 static uint64_t value_section(const weft_segment *segment)
 {
     return padded(segment->count * segment->element_bytes);
@@ -157,12 +185,28 @@ static void make_segments(weft_plan *plan, const weft_plan_request *request)
 
 /* How many patches from `first` on make the next update: at least one, and together about
  * request->update_bytes. */
+/*@ requires \valid_read(plan) && \valid_read(request) && first <= plan->segment_count;
+    requires payload_fits(plan->segments, plan->segment_count);
+    assigns \nothing;
+    ensures first < plan->segment_count ==> \result >= 1;
+    ensures first + \result <= plan->segment_count;
+    ensures \result <= (plan->kind == WEFT_BASELINE ? DENSE_PATCHES_MAX : WEFT_TENSORS_MAX);
+    ensures \result > 1 && request->update_bytes != 0 ==>
+            payload_of(plan->segments, first, first + \result) <= request->update_bytes;
+@*/
 static size_t update_length(const weft_plan *plan, const weft_plan_request *request, size_t first)
 {
     uint64_t bytes = 0;
     size_t count = 0;
     size_t most = plan->kind == WEFT_BASELINE ? DENSE_PATCHES_MAX : WEFT_TENSORS_MAX;
+    /*@ loop invariant first + count <= plan->segment_count && count <= most;
+        loop invariant bytes == payload_of(plan->segments, first, first + count);
+        loop invariant count > 1 && request->update_bytes != 0 ==> bytes <= request->update_bytes;
+        loop assigns bytes, count;
+        loop variant most - count;
+    @*/
     while (first + count < plan->segment_count && count < most) {
+        /*@ assert payload_of(plan->segments, first, first + count + 1) <= UINT64_MAX; @*/
         const weft_segment *segment = &plan->segments[first + count];
         bytes += index_section(segment) + value_section(segment);
         if (count > 0 && request->update_bytes != 0 && bytes > request->update_bytes) {
@@ -173,14 +217,33 @@ static size_t update_length(const weft_plan *plan, const weft_plan_request *requ
     return count;
 }
 
+/* One at least, though nothing changed. */
+/*@ requires \valid_read(plan) && \valid_read(request) && plan->segment_count <= WEFT_TENSORS_MAX;
+    requires payload_fits(plan->segments, plan->segment_count);
+    assigns \nothing;
+    ensures 1 <= \result && (\result == 1 || \result <= plan->segment_count);
+@*/
+static size_t count_updates(const weft_plan *plan, const weft_plan_request *request)
+{
+    size_t updates = 1;
+    size_t first = update_length(plan, request, 0);
+    /*@ loop invariant 1 <= updates && first <= plan->segment_count;
+        loop invariant updates == 1 || updates <= first;
+        loop invariant first == 0 ==> plan->segment_count == 0;
+        loop assigns first, updates;
+        loop variant plan->segment_count - first;
+    @*/
+    while (first < plan->segment_count) {
+        first += update_length(plan, request, first);
+        updates++;
+    }
+    return updates;
+}
+
 static weft_status cut(weft_plan *plan, const weft_plan_request *request)
 {
     weft_status status = WEFT_OK;
-    size_t updates = 0, first = 0;
-    do {
-        first += update_length(plan, request, first);
-        updates++;
-    } while (first < plan->segment_count);
+    size_t updates = count_updates(plan, request);
     if (updates > WEFT_UPDATES_MAX) {
         return WEFT_E_LIMIT;
     }
@@ -190,10 +253,10 @@ static weft_status cut(weft_plan *plan, const weft_plan_request *request)
     }
     plan->update_capacity = updates;
     uint64_t index_begin = 0, value_begin = 0;
+    size_t first = 0;
     for (size_t i = 0; i < plan->segment_count; i++) {
         value_begin += index_section(&plan->segments[i]);
     }
-    first = 0;
     for (size_t i = 0; i < updates; i++) {
         weft_planned_update *update = &plan->updates[i];
         *update = (weft_planned_update){.first = first,
@@ -366,12 +429,38 @@ weft_status weft_plan_make(weft_plan *plan, const weft_plan_request *request)
 
 /* ---- Bytes to send ---- */
 
+/*@ // Patch behind patch, from 0 to the end of the payload.
+    predicate dense_tiles(weft_segment *segments, uint64_t *offsets, integer from, integer to,
+                          integer bytes) =
+      from < to <= SIZE_MAX && \valid_read(segments + (from .. to - 1)) &&
+      \valid_read(offsets + (from .. to - 1)) && offsets[from] == 0 &&
+      (\forall integer k; from < k < to ==>
+        offsets[k] == offsets[k - 1] + value_bytes_of(segments + (k - 1))) &&
+      offsets[to - 1] + value_bytes_of(segments + (to - 1)) == bytes &&
+      \forall integer k; from <= k < to ==> offsets[k] + value_bytes_of(segments + k) <= bytes;
+
+    predicate payload_tiles(weft_plan *plan, weft_planned_update *update) =
+      plan->kind == WEFT_SPARSE ? update->index_bytes <= update->payload_bytes :
+      dense_tiles(plan->segments, plan->offsets, update->first, update->first + update->count,
+                  update->payload_bytes);
+@*/
+
+/*@ requires \valid(length);
+    assigns *length;
+    ensures *length == (left < most ? left : most) && \result == bytes;
+@*/
 static const uint8_t *run(const uint8_t *bytes, uint64_t left, uint32_t most, uint32_t *length)
 {
     *length = left < most ? (uint32_t)left : most;
     return bytes;
 }
 
+/*@ requires \valid_read(plan) && \valid_read(update) && \valid(length);
+    requires \separated(length, plan, update) && most > 0;
+    requires offset < update->payload_bytes && update->index_bytes <= update->payload_bytes;
+    assigns *length;
+    ensures 1 <= *length <= most && offset + *length <= update->payload_bytes;
+@*/
 static const uint8_t *sparse_run(const weft_plan *plan, const weft_planned_update *update,
                                  uint64_t offset, uint32_t most, uint32_t *length)
 {
@@ -385,10 +474,24 @@ static const uint8_t *sparse_run(const weft_plan *plan, const weft_planned_updat
 }
 
 /* The last patch that begins at or before the offset and is not empty there. */
+/*@ requires \valid_read(plan) && \valid_read(update) && \valid(length);
+    requires \separated(length, plan, update) && most > 0;
+    requires offset < update->payload_bytes;
+    requires dense_tiles(plan->segments, plan->offsets, update->first,
+                         update->first + update->count, update->payload_bytes);
+    assigns *length;
+    ensures 1 <= *length <= most && offset + *length <= update->payload_bytes;
+@*/
 static const uint8_t *dense_run(const weft_plan *plan, const weft_planned_update *update,
                                 uint64_t offset, uint32_t most, uint32_t *length)
 {
     size_t low = update->first, high = update->first + update->count;
+    /*@ loop invariant update->first <= low < high <= update->first + update->count;
+        loop invariant plan->offsets[low] <= offset;
+        loop invariant high < update->first + update->count ==> offset < plan->offsets[high];
+        loop assigns low, high;
+        loop variant high - low;
+    @*/
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
         if (plan->offsets[middle] <= offset) {
@@ -397,6 +500,7 @@ static const uint8_t *dense_run(const weft_plan *plan, const weft_planned_update
             high = middle;
         }
     }
+    /*@ assert offset < plan->offsets[low] + value_bytes_of(plan->segments + low); @*/
     const weft_segment *segment = &plan->segments[low];
     uint64_t within = offset - plan->offsets[low];
     uint64_t bytes = segment->count * segment->element_bytes;
@@ -406,6 +510,16 @@ static const uint8_t *dense_run(const weft_plan *plan, const weft_planned_update
     return run(NULL, padded(bytes) - within, most, length);
 }
 
+/*@ requires \valid_read(plan) && \valid_read(plan->updates + (0 .. plan->update_count - 1));
+    requires update < plan->update_count && payload_tiles(plan, plan->updates + update);
+    requires offset < plan->updates[update].payload_bytes;
+    requires plan->wire != \null ==> plan->updates[update].wire_begin + offset <= UINT64_MAX;
+    requires \valid(length) && most > 0;
+    requires \separated(length, plan, plan->updates + update);
+    assigns *length;
+    ensures 1 <= *length <= most;
+    ensures offset + *length <= \old(plan->updates[update].payload_bytes);
+@*/
 const uint8_t *weft_plan_payload(const weft_plan *plan, size_t update, uint64_t offset,
                                  uint32_t most, uint32_t *length)
 {
