@@ -89,6 +89,8 @@ def scalar_from_event(event, text):
     written = text[event.start_mark.index:event.end_mark.index]
     if event.style == "'" and "'" in written[1:-1]:
         raise Refused("a quote within single quotes")
+    if event.style == '"' and "\\" in written and re.search(r"[\r\n]", written):
+        raise Refused("an escape in a string of several lines")
     if "\0" in event.value:
         raise Refused("NUL")
     if not event.style and written in ("-", "?", ":"):
@@ -486,6 +488,8 @@ ODD = [
         "'x'",
         "''",
         '""',
+        '"\\x61\n b"',
+        '"a\n b"',
         "*a",
         "&a 1",
         "!!str x",

@@ -231,10 +231,15 @@ static weft_status refuse_decoration(const weft_reader *reader, struct fy_token 
     return WEFT_OK;
 }
 
+static bool has_break(const char *text, size_t length)
+{
+    return memchr(text, '\n', length) != NULL || memchr(text, '\r', length) != NULL;
+}
+
 /* A scalar that is longer as written than any that is accepted is taken as it stands: it matches
  * no key, no dtype and no limit, and decoding it would cost many times its length. One in single
- * quotes with '' in it is refused, because libfyaml 0.7.12 never frees what it decodes of some
- * of these. */
+ * quotes with '' in it is refused, and so is one of several lines with an escape in it, because
+ * libfyaml 0.7.12 counts some of these too short, and never frees what it decodes of them. */
 static weft_status take_unusual(weft_reader *reader, enum fy_scalar_style style, weft_place begin,
                                 weft_place end)
 {
@@ -249,6 +254,11 @@ static weft_status take_unusual(weft_reader *reader, enum fy_scalar_style style,
         return weft_reader_refuse(
             reader, WEFT_E_META_UNSUPPORTED, reader->item.at,
             "expected a string in double quotes, as it has a single one, found single quotes");
+    } else if (style == FYSS_DOUBLE_QUOTED && has_break(reader->scan->document + from, length) &&
+               memchr(reader->scan->document + from, '\\', length) != NULL) {
+        return weft_reader_refuse(
+            reader, WEFT_E_META_UNSUPPORTED, reader->item.at,
+            "expected a string in one line, as it has an escape, found several lines");
     }
     return WEFT_OK;
 }
