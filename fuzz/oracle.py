@@ -172,7 +172,7 @@ def why_not(text, error):
     problem = str(getattr(error, "problem", "") or "")
     if "\\t" in problem or "\t" in text:
         return NotJudged("a tab as white space, which PyYAML refuses")
-    if "found ':'" in problem and re.search(r"[,\[{]\s*:\S", text):
+    if "found ':'" in problem and re.search(r"[,\[{:]\s*:\S", text):
         return NotJudged("a plain scalar that begins with a colon, which PyYAML refuses")
     if problem.endswith("got ':'") and re.search(r"[\r\n][ \r\n]*:", text):
         return NotJudged("a key of a flow mapping and its colon on two lines, which PyYAML refuses")
