@@ -549,6 +549,102 @@ static void test_very_many_tensors(void **state)
     weft_model_destroy(other);
 }
 
+/* ---- every cut at small bounds ---- */
+
+#define FEW         4u
+#define FEW_LONGEST 5u /* elements of a tensor */
+
+static weft_model *few_tensors(uint16_t data[FEW][FEW_LONGEST], const uint64_t lengths[FEW])
+{
+    static const char *const NAMES[FEW] = {"a", "b", "c", "d"};
+    weft_model *model;
+
+    assert_int_equal(weft_model_create(&model, NULL), WEFT_OK);
+    for (size_t i = 0; i < FEW; i++) {
+        weft_tensor tensor = {
+            .name = NAMES[i], .dtype = WEFT_I16, .rank = 1, .shape = {lengths[i]}, .data = data[i]};
+        assert_int_equal(weft_model_add(model, &tensor), WEFT_OK);
+    }
+    assert_int_equal(weft_model_sort(model), WEFT_OK);
+    return model;
+}
+
+/* Update behind update, patch behind patch, section behind section: nothing between them, nothing
+ * twice, and no update longer than asked for unless it is one patch. */
+static void check_cut(const weft_plan *plan, const weft_plan_request *request)
+{
+    size_t first = 0;
+    uint64_t indices = 0, values = 0, wire = 0, all_indices = 0;
+
+    for (size_t i = 0; i < plan->segment_count; i++) {
+        all_indices += padded(plan->segments[i].count * plan->segments[i].index_bytes);
+    }
+    assert_true(plan->update_count >= 1);
+    for (size_t i = 0; i < plan->update_count; i++) {
+        const weft_planned_update *update = &plan->updates[i];
+        uint64_t of_indices = 0, of_values = 0;
+        assert_int_equal(update->first, first);
+        assert_true(update->count >= 1 || plan->segment_count == 0);
+        for (size_t k = first; k < first + update->count; k++) {
+            const weft_segment *segment = &plan->segments[k];
+            if (plan->kind == WEFT_BASELINE) {
+                assert_int_equal(plan->offsets[k], of_values);
+            }
+            of_indices += padded(segment->count * segment->index_bytes);
+            of_values += padded(segment->count * segment->element_bytes);
+        }
+        assert_int_equal(update->index_begin, indices);
+        assert_int_equal(update->index_bytes, of_indices);
+        assert_int_equal(update->value_begin, all_indices + values);
+        assert_int_equal(update->payload_bytes, of_indices + of_values);
+        assert_int_equal(update->wire_begin, wire);
+        assert_true(update->count <= 1 || request->update_bytes == 0 ||
+                    update->payload_bytes <= request->update_bytes);
+        first += update->count;
+        indices += of_indices;
+        values += of_values;
+        wire += update->payload_bytes;
+    }
+    assert_int_equal(first, plan->segment_count);
+    assert_int_equal(plan->payload_bytes, wire);
+}
+
+/* Four tensors, each of every length up to five, all of whose elements change, and every length of
+ * an update at which the cut can differ. A tensor without elements has no patch, but in a baseline
+ * it has one without bytes. */
+static void test_every_cut(void **state)
+{
+    static uint16_t old[FEW][FEW_LONGEST], new[FEW][FEW_LONGEST];
+    uint64_t lengths[FEW];
+    weft_allocator plain = weft_allocator_default();
+
+    (void)state;
+    memset(new, 1, sizeof new);
+    for (unsigned number = 0; number < 6 * 6 * 6 * 6; number++) {
+        for (unsigned i = 0, rest = number; i < FEW; i++, rest /= 6) {
+            lengths[i] = rest % 6;
+        }
+        weft_model *base = few_tensors(old, lengths), *model = few_tensors(new, lengths);
+        weft_plan_request request = {.model = model,
+                                     .base = base,
+                                     .device = weft_device_host(),
+                                     .allocator = &plain,
+                                     .budget_bytes = UINT64_C(1) << 20};
+        for (unsigned kind = WEFT_SPARSE; kind <= WEFT_BASELINE; kind++) {
+            for (uint64_t bytes = 0; bytes <= 168; bytes += bytes == 0 ? 1 : 7) { /* 1, 8, 15 ... */
+                weft_plan plan;
+                request.kind = (weft_kind)kind;
+                request.update_bytes = bytes;
+                assert_int_equal(weft_plan_make(&plan, &request), WEFT_OK);
+                check_cut(&plan, &request);
+                weft_plan_release(&plan);
+            }
+        }
+        weft_model_destroy(base);
+        weft_model_destroy(model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -559,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_a_failing_device),
         cmocka_unit_test(test_very_many_tensors),
+        cmocka_unit_test(test_every_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
