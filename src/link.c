@@ -1,6 +1,7 @@
 #include "link.h"
 
 #include "invariant.h"
+#include "size.h"
 #include "utf8.h"
 
 #define NS_PER_MS        UINT64_C(1000000)
@@ -168,15 +169,6 @@ static weft_status give_message(weft_link *link, weft_link_item *item)
     return WEFT_OK;
 }
 
-/* A peer may tell any offset, and what it leads to is checked by who lands it. */
-/*@ assigns \nothing;
-    ensures \result == (a + b) % (UINT64_MAX + 1);
-@*/
-static uint64_t wrapped(uint64_t a, uint64_t b)
-{
-    return a <= UINT64_MAX - b ? a + b : a - (UINT64_MAX - b) - 1;
-}
-
 /*@ requires \valid(to + (0 .. length - 1)) && \valid_read(from + (0 .. length - 1));
     assigns to[0 .. length - 1];
 @*/
@@ -215,11 +207,13 @@ static weft_status take_tail(weft_link *link, const uint8_t **bytes, size_t *len
     *bytes += n;
     *length -= n;
     if (is_bulk(&link->message)) {
+        /* a peer may tell any offset, and what it leads to is checked by who lands it */
         *item = (weft_link_item){.message = &link->message,
                                  .text = "",
                                  .bytes = part,
                                  .length = n,
-                                 .offset = wrapped(link->message.offset, link->tail_taken)};
+                                 .offset =
+                                     weft_size_wrapped_sum(link->message.offset, link->tail_taken)};
     } else {
         copy_text(link->text + link->tail_taken, part, n);
     }

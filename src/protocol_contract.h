@@ -11,9 +11,6 @@
 
     // The first half of the clock's range: no deadline wraps.
     predicate is_time(integer now_ns) = 0 <= now_ns <= INT64_MAX;
-
-    // The modulus of digests.
-    logic integer two_to_64 = UINT64_MAX + 1;
 @*/
 
 /* ---- Worker ---- */

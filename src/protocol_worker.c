@@ -1,6 +1,7 @@
 /* A worker's half of the protocol. */
 #include "invariant.h"
 #include "protocol_contract.h"
+#include "size.h"
 
 #define NS_PER_MS   UINT64_C(1000000)
 #define DOUBT_WORDS ((WEFT_WORKERS_MAX + 63) / 64)
@@ -921,15 +922,6 @@ static void on_validated(weft_worker_core *core, const weft_input *input, weft_a
     send(actions, core->owner, WEFT_MESSAGE_READY, core->epoch);
 }
 
-/* Modulo 2^64, without a wrap. */
-/*@ assigns \nothing;
-    ensures \result == (a + b) % two_to_64;
-@*/
-static uint64_t digest_sum(uint64_t a, uint64_t b)
-{
-    return a <= UINT64_MAX - b ? a + b : a - (UINT64_MAX - b) - 1;
-}
-
 /*@ requires \valid(core) && \valid(input) && \valid(actions) && room(*actions, 7);
     requires \separated(core, input, actions) && is_time(input->now_ns) && worker_sound(*core);
     requires core->awaits == WEFT_AWAITS_VERIFICATION;
@@ -942,7 +934,7 @@ static uint64_t digest_sum(uint64_t a, uint64_t b)
 @*/
 static void on_verified(weft_worker_core *core, const weft_input *input, weft_actions *actions)
 {
-    core->content_digest = digest_sum(core->content_digest, input->digest);
+    core->content_digest = weft_size_wrapped_sum(core->content_digest, input->digest);
     core->changed += input->changed;
     core->update++;
     core->awaits = WEFT_AWAITS_UPDATE;

@@ -1,4 +1,4 @@
-/* Arithmetic on sizes that cannot wrap. */
+/* Arithmetic on sizes that cannot wrap, or is meant to. */
 #ifndef WEFT_SRC_SIZE_H
 #define WEFT_SRC_SIZE_H
 
@@ -37,5 +37,14 @@ bool weft_size_align8(uint64_t a, uint64_t *result);
     ensures *end == (\result ? \old(*end) + padded(count * bytes) : \old(*end));
 @*/
 bool weft_size_section(uint64_t count, uint64_t bytes, uint64_t *end);
+
+/* The sum modulo 2^64, where that is what is meant: of digests, and of places that a peer tells. */
+/*@ assigns \nothing;
+    ensures \result == (a + b) % (UINT64_MAX + 1);
+@*/
+static inline uint64_t weft_size_wrapped_sum(uint64_t a, uint64_t b)
+{
+    return a <= UINT64_MAX - b ? a + b : a - (UINT64_MAX - b) - 1;
+}
 
 #endif
